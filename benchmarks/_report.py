@@ -1,0 +1,46 @@
+"""What every benchmark writes: its table, and JSON with command, hardware, versions and commit."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def about() -> dict[str, Any]:
+    """Where and with what the figures were made."""
+    cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
+    return {
+        "command": " ".join(["python", *(os.path.relpath(arg) if Path(arg).exists() else arg for arg in sys.argv)]),
+        "hardware": f"{os.cpu_count()} cores, {cpu or platform.processor()}",
+        "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax")},
+        "python": platform.python_version(),
+        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain") else ""),
+    }
+
+
+def write(name: str, rows: list[dict[str, Any]]) -> None:
+    """Prints the rows as a table and writes them to ``results/<name>.json``."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    for row in rows:
+        print("| " + " | ".join(_show(row.get(column, "")) for column in columns) + " |")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps({**about(), "rows": rows}, indent=2) + "\n")
+
+
+def _show(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _git(*args: str) -> str:
+    return subprocess.run(["git", *args], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []

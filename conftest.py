@@ -1,0 +1,31 @@
+"""What all tests share: strictness, two CPU devices, float64 on request, real data where it is present."""
+
+import os
+from pathlib import Path
+
+# Tests compile much and compute little.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+SHARED_DATA = Path(__file__).resolve().parents[1] / "shared" / "data"
+
+
+@pytest.fixture
+def x64():
+    """float64 within one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def omniglot_dir() -> Path:
+    """The folder of the real Omniglot zips; skips, saying why, where it is not there."""
+    path = SHARED_DATA / "omniglot"
+    if not (path / "images_background.zip").exists():
+        pytest.skip("the real Omniglot zips are not there: expected shared/data/omniglot beside the repository")
+    return path

@@ -1,0 +1,80 @@
+"""The command line: ``jaxmeta train | evaluate | list``, thin over the library.
+
+Exit codes: 0 done, 2 a mistake in the call or its files, 3 training diverged, 130 stopped by Ctrl-C or SIGTERM.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from ._evaluate import evaluate
+from ._list import list_names
+from ._names import near
+from ._train import train
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "evaluate": evaluate, "list": list_names}
+
+_HELP = """\
+jaxmeta: learn to learn, from the command line.
+
+  jaxmeta train [RECIPE] [flags]    meta-train, measure on held-out classes, write a run folder
+  jaxmeta evaluate RUN [flags]      measure a run folder again: other tasks, other inner steps
+  jaxmeta list [WHAT]               recipes, algorithms, datasets, tasks, backbones
+
+Start with `jaxmeta train`: minutes on a laptop, no data needed. `jaxmeta train RECIPE --help` explains the flags
+of a recipe, `jaxmeta list recipes` names them all; `jaxmeta --version`.
+
+Ctrl-C ends training after the step in progress and keeps what was reached; a second Ctrl-C stops at once.
+JAXMETA_CACHE    folder for prepared data and compiled programs (~/.cache/jaxmeta)
+JAXMETA_DEBUG=1  show the traceback of an error
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code.
+
+    Args:
+      argv: the words after ``jaxmeta``; those of the process by default.
+
+    Example:
+      >>> main(["--version"])
+      jaxmeta 0.1.0
+      0
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(args)
+    except SystemExit as finished:  # tyro, after --help or a flag it does not know
+        return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError) as error:
+        if os.environ.get("JAXMETA_DEBUG"):
+            raise
+        print(f"jaxmeta: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(_HELP, end="")
+        return 0
+    if args[0] == "--version":
+        from jaxmeta import __version__
+
+        print(f"jaxmeta {__version__}")
+        return 0
+    if args[0] not in COMMANDS:
+        raise ValueError(f"there is no command {args[0]!r}; {near(args[0], COMMANDS)} See `jaxmeta --help`.")
+    _keep_compiled_programs()
+    return COMMANDS[args[0]](args[1:])
+
+
+def _keep_compiled_programs() -> None:
+    """A second run of a command need not compile again; a cache that the user has chosen is respected."""
+    import jax
+
+    from jaxmeta.datasets._files import cache_dir
+
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))

@@ -1,0 +1,79 @@
+"""``jaxmeta evaluate``: measures a run folder again."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import jax
+import tyro
+
+from jaxmeta import checkpoint
+from jaxmeta.recipes import RECIPES, Experiment
+from jaxmeta.step import init
+
+from . import _folder
+from ._measure import measure, table
+
+
+def evaluate(args: list[str]) -> int:
+    """Reads the flags and returns the exit code."""
+    return tyro.cli(_evaluate, prog="jaxmeta evaluate", args=args)
+
+
+def _evaluate(
+    run: Annotated[Path, tyro.conf.Positional],
+    *,
+    num_tasks: int = 1_000,
+    split: Literal["test", "val"] = "test",
+    num_inner_steps: int | None = None,
+    data_dir: str | None = None,
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> int:
+    """Measures what a run has learned, beside its baselines, on tasks of classes it has not seen.
+
+    Args:
+      run: a run folder that `jaxmeta train` made.
+      num_tasks: tasks to measure on; the first ones are those of training's own measurement.
+      split: classes held out to the end, or those of validation.
+      num_inner_steps: steps of adaptation; those of the recipe by default.
+      data_dir: where the data is, if not where it was in training.
+      json: print JSON in place of the table.
+    """
+    experiment, config = _build(run, data_dir)
+    if num_inner_steps is not None:
+        experiment = _with_steps(experiment, num_inner_steps)
+    sampler = experiment.test if split == "test" else experiment.val
+    if sampler is None:
+        raise ValueError("`--split val`: this run has no validation tasks, it was trained on those classes too.")
+    initial = init(experiment.learner, experiment.train, experiment.optimizer, key=jax.random.key(config.seed)).meta
+    meta = checkpoint.restore(run / _folder.PARAMS, initial)
+    rows = measure(experiment, meta, initial, sampler, num_tasks)
+    _print(rows, experiment.published, as_json=json)
+    return 0
+
+
+def _build(run: Path, data_dir: str | None) -> tuple[Experiment, _folder.Config]:
+    config = _folder.read_config(run)
+    arguments = dict(config.arguments)
+    if data_dir is not None:
+        if "data_dir" not in arguments:
+            raise ValueError(f"`--data-dir`: the recipe {config.recipe} reads no data.")
+        arguments["data_dir"] = data_dir
+    return RECIPES[config.recipe](**arguments), config
+
+
+def _with_steps(experiment: Experiment, num_inner_steps: int) -> Experiment:
+    if experiment.make_learner is None:
+        raise ValueError("`--num-inner-steps`: this recipe's learner does not adapt by steps.")
+    if num_inner_steps < 1:
+        raise ValueError(f"`--num-inner-steps` must be at least 1, got {num_inner_steps}; 0 steps are always shown.")
+    return experiment._replace(test_steps=(num_inner_steps,))
+
+
+def _print(rows: list, published: str, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(_folder.plain({"rows": rows, "published": published}), indent=2))
+        return
+    from rich.console import Console
+
+    Console(markup=False, highlight=False).print(table(rows, published))

@@ -1,0 +1,57 @@
+"""``jaxmeta list``: what there is, by name, each with a line that explains it."""
+
+import inspect
+import shutil
+import textwrap
+from importlib import import_module
+from typing import Annotated, Literal
+
+import tyro
+
+What = Literal["recipes", "algorithms", "datasets", "tasks", "backbones"]
+KINDS: tuple[What, ...] = ("recipes", "algorithms", "datasets", "tasks", "backbones")
+
+
+def list_names(args: list[str]) -> int:
+    """Reads the flags and returns the exit code."""
+    return tyro.cli(_list, prog="jaxmeta list", args=args)
+
+
+def _list(what: Annotated[What | None, tyro.conf.Positional] = None, /) -> int:
+    """Lists what there is.
+
+    Args:
+      what: recipes, algorithms, datasets, tasks or backbones; all of them by default.
+    """
+    for kind in KINDS if what is None else (what,):
+        print(f"{kind}")
+        for name, line in entries(kind):
+            _print(name, line)
+    return 0
+
+
+def entries(kind: What) -> list[tuple[str, str]]:
+    """Names, each with a line that explains it.
+
+    Example:
+      >>> entries("tasks")[0][0]
+      'episodes'
+    """
+    module = import_module(f"jaxmeta.{kind}")
+    names = list(module.RECIPES) if kind == "recipes" else [n for n in module.__all__ if n != "initializer"]
+    things = [getattr(module, name) for name in names]
+    if kind not in ("recipes", "backbones"):  # one to a file, whose first line says it in plain words
+        things = [inspect.getmodule(thing) for thing in things]
+    return [(name, _first_line(thing)) for name, thing in zip(names, things, strict=True)]
+
+
+def _first_line(thing: object) -> str:
+    return inspect.cleandoc(thing.__doc__ or "").partition("\n")[0].replace("`", "")
+
+
+def _print(name: str, line: str) -> None:
+    width = max(shutil.get_terminal_size((110, 20)).columns, 60)
+    wrapped = textwrap.wrap(line, width - 28) or [""]
+    print(f"  {name:<24}  {wrapped[0]}")
+    for more in wrapped[1:]:
+        print(f"{'':<28}{more}")

@@ -1,0 +1,95 @@
+"""The final measurement: the trained learner beside what it should beat, on the same held-out tasks."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmeta.evaluation import evaluate
+from jaxmeta.recipes import Experiment, nearest_neighbour
+from jaxmeta.types import Batch, MetaLearner, Sampler, Variables
+
+from ._progress import show
+
+Rows = list[dict[str, Any]]
+
+
+def measure(
+    experiment: Experiment,
+    meta: Variables,
+    initial: Variables,
+    sampler: Sampler,
+    num_tasks: int,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Rows:
+    """A row per learner and metric, the same tasks for all; ends early when ``stopped``.
+
+    Args:
+      experiment: its learner at each of ``test_steps``, before adaptation, and for images the baselines.
+      meta: what was learned.
+      initial: the meta-parameters before training.
+      sampler: the distribution of tasks.
+      num_tasks: how many.
+    """
+    rows: Rows = []
+    for name, learner, params in _candidates(experiment, meta, initial, has_images(sampler)):
+        if stopped():
+            break
+        say(name)
+        for metric, estimate in evaluate(learner, params, sampler, num_tasks=num_tasks).items():
+            rows.append({"name": name, "metric": metric, **estimate._asdict()})
+    return rows
+
+
+def has_images(sampler: Sampler) -> bool:
+    """Whether tasks are about labelled images."""
+    query = jax.eval_shape(sampler, jax.random.key(0)).query
+    if not isinstance(query, Batch) or not hasattr(query.x, "shape"):
+        return False
+    return query.x.ndim in (3, 4) and jnp.issubdtype(query.y.dtype, jnp.integer)
+
+
+def table(rows: Iterable[dict[str, Any]], published: str) -> Any:
+    """The rows as a rich table."""
+    from rich.table import Table
+
+    rows = list(rows)
+    tasks = f"{rows[0]['num_tasks']:,} held-out tasks" if rows else ""
+    result = Table(title=tasks, title_justify="left", caption=_footnote(rows, published), caption_justify="left")
+    result.add_column("")
+    result.add_column("metric")
+    result.add_column("mean ± 95 %", justify="right")
+    for row in rows:
+        mark = " *" if row["transductive"] else ""
+        value = f"{show(row['metric'], row['mean'])} ± {show(row['metric'], row['ci95'])}{mark}".replace(" % ±", " ±")
+        result.add_row(row["name"], row["metric"], value)
+    return result
+
+
+def _footnote(rows: Rows, published: str) -> str:
+    notes = [f"published: {published}"] if published else []
+    if any(row["transductive"] for row in rows):
+        notes.append("* the queries of a task see each other (batch statistics)")
+    return "\n".join(notes)
+
+
+def _candidates(experiment: Experiment, meta: Variables, initial: Variables, images: bool) -> Iterator[tuple]:
+    trained = learners(experiment)
+    for name, learner in trained:
+        yield name, learner, meta
+    if images:
+        name, headline = trained[-1]
+        yield f"random initialisation, {name}", headline, initial
+        yield "nearest neighbour on pixels", nearest_neighbour(), Variables({})
+
+
+def learners(experiment: Experiment) -> list[tuple[str, MetaLearner]]:
+    """The learner before adaptation and after each of the recipe's numbers of steps; the last is the headline."""
+    make = experiment.make_learner
+    if make is None or not experiment.test_steps:
+        return [("after adaptation", experiment.learner)]
+    steps = {k: f"after {k} step{'s' * (k != 1)}" for k in experiment.test_steps}
+    return [(name, make(num_steps=k)) for k, name in ({0: "before adaptation (0 steps)"} | steps).items()]

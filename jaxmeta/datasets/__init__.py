@@ -1,0 +1,11 @@
+"""Data on the host: bytes to a `ClassSet`, arrays sorted by class. Nothing here needs a model or a task.
+
+Importing this package downloads nothing and loads neither Pillow nor tensorflow-datasets.
+"""
+
+from ._arrays import from_arrays as from_arrays
+from ._folder import from_folder as from_folder
+from ._omniglot import omniglot as omniglot
+from ._tfds import from_tfds as from_tfds
+
+__all__ = ["omniglot", "from_folder", "from_arrays", "from_tfds"]

@@ -1,0 +1,119 @@
+"""A folder of images, or a zip of one, as a class set. Letters: M images of h x w pixels, c channels."""
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+
+from jaxmeta.types import ClassSet
+
+from ._arrays import class_set
+from ._files import SUFFIXES, check_size, open_image, open_tree, resize_array
+
+
+def from_folder(
+    path: str | os.PathLike,
+    *,
+    root: str = "",
+    size: int | tuple[int, int] | None = None,
+    color: Literal["rgb", "gray"] = "rgb",
+) -> ClassSet:
+    """Images in folders, ``class/*.jpg``, as a `ClassSet`; a zip with that layout is read in place.
+
+    A class is any folder that directly holds images, at any depth, named by its path below `root`
+    (``Fruit/Apple``). Hidden files (``.DS_Store``, ``Thumbs.db``, ``__MACOSX``) are ignored. Photographs are
+    turned upright as their EXIF tag says; transparency is dropped; of an animation the first frame counts.
+
+    Args:
+      path: a folder or a zip file.
+      root: sub-folder of `path` to read, such as ``"train"``.
+      size: pixels, one number or ``(height, width)``: images are resized to it, antialiased, without keeping
+        their aspect. By default they must all have one shape.
+      color: ``"rgb"`` for three channels, ``"gray"`` for one.
+
+    Returns:
+      A `ClassSet`: `x` uint8 ``[M, h, w, c]``, classes and files in alphabetical order.
+
+    Raises:
+      ValueError: the path is missing, is an empty folder or a damaged zip; a file is not an image, is cut
+        short or too large; a link or member leads outside; image shapes differ and `size` is None.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from PIL import Image
+      >>> from jaxmeta import datasets
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     for name in ("cat", "dog"):
+      ...         (pathlib.Path(folder) / name).mkdir()
+      ...         Image.new("RGB", (6, 4)).save(f"{folder}/{name}/1.png")
+      ...     data = datasets.from_folder(folder)
+      >>> data.x.shape, data.names, data.count.tolist()
+      ((2, 4, 6, 3), ('cat', 'dog'), [1, 1])
+    """
+    if color not in ("rgb", "gray"):
+        raise ValueError(f"`color` must be 'rgb' or 'gray', got {color!r}.")
+    pair = check_size(size)
+    with open_tree(Path(path), "path") as (names, read):
+        classes = _classes(names, root, str(path))
+        files = [name for members in classes.values() for name in members]
+        images = [_image(read(name), f"`path`: {name!r} in {str(path)!r}", pair, color) for name in files]
+    _check_shapes(images, files)
+    return class_set(np.stack(images), [len(members) for members in classes.values()], list(classes))
+
+
+def _classes(names: list[str], root: str, path: str) -> dict[str, list[str]]:
+    """Class name -> its files."""
+    top = PurePosixPath(root)
+    below = [name for name in names if top in PurePosixPath(name).parents]
+    if not below:
+        raise ValueError(
+            f"`path`: {path!r} holds no images{f' below {root!r}' if root else ''}. Expected folders of "
+            "images: class/*.jpg."
+        )
+    holding = {folder for name in below if not name.endswith("/") for folder in PurePosixPath(name).parents}
+    classes: dict[str, list[str]] = {}
+    for name in below:
+        file = PurePosixPath(name)
+        if name.endswith("/"):
+            if file not in holding:
+                raise ValueError(
+                    f"`path`: the folder {name!r} in {path!r} is empty. Remove it, or put its images there."
+                )
+            continue
+        if file.suffix.lower() not in SUFFIXES:
+            raise ValueError(f"`path`: {name!r} in {path!r} is not an image file. Remove it; known are {_known()}.")
+        if file.parent == top:
+            raise ValueError(
+                f"`path`: the image {name!r} in {path!r} is in no class folder. Move it into one: class/{file.name}."
+            )
+        classes.setdefault(file.parent.relative_to(top).as_posix(), []).append(name)
+    return dict(sorted(classes.items()))
+
+
+def _image(data: bytes, where: str, size: tuple[int, int] | None, color: str) -> np.ndarray:
+    """uint8 ``[h, w, c]``."""
+    from PIL import ImageOps
+
+    image = open_image(data, where)
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"{where} has more than 8 bits per channel (mode {image.mode}). Convert it to 8 bits first.")
+    image = ImageOps.exif_transpose(image)
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    pixels = np.asarray(image.convert("RGB" if color == "rgb" else "L"))
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    return pixels if size is None else resize_array(pixels, size)
+
+
+def _check_shapes(images: list[np.ndarray], names: list[str]) -> None:
+    for image, name in zip(images, names, strict=True):
+        if image.shape != images[0].shape:
+            raise ValueError(
+                f"`size` is None, but the images differ in shape: {names[0]!r} is {images[0].shape[:2]} and "
+                f"{name!r} is {image.shape[:2]} (height, width). Pass `size`, for example size=84."
+            )
+
+
+def _known() -> str:
+    return ", ".join(sorted(SUFFIXES))

@@ -1,0 +1,193 @@
+"""Omniglot: 1,623 handwritten characters of 50 alphabets, each drawn once by 20 people.
+
+Lake, Salakhutdinov and Tenenbaum, 2015, https://github.com/brendenlake/omniglot
+"""
+
+import difflib
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from jaxmeta.types import ClassSet
+
+from ._arrays import class_set
+from ._download import download as fetch
+from ._drawings import DRAWINGS, read_characters, read_drawings
+from ._files import cache_dir, write_whole
+
+URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+SHA256 = {  # of the official files, as tensorflow-datasets records them
+    "images_background.zip": "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640",
+    "images_evaluation.zip": "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee",
+}
+SPLITS = ("train", "val", "test", "trainval", "background", "evaluation", "all")
+_SETS = ("background", "evaluation")
+_FORMAT = 1  # of the prepared file
+
+
+def omniglot(
+    split: str,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    size: int = 28,
+    resize: Literal["antialias", "nearest"] = "antialias",
+    download: bool = False,
+) -> ClassSet:
+    """Omniglot as a `ClassSet`, ink 255 on paper 0.
+
+    The first call reads all drawings (some seconds) and leaves a prepared file in the cache folder
+    (``JAXMETA_CACHE``, else ``~/.cache/jaxmeta``), which later calls read while the sources are unchanged.
+
+    Args:
+      split: ``"train"`` (1,028 characters), ``"val"`` (172) and ``"test"`` (423) of Vinyals et al. 2016, or
+        ``"trainval"`` (1,200); the authors' own ``"background"`` (964) and ``"evaluation"`` (659); ``"all"``
+        (1,623).
+      data_dir: a folder with ``images_background.zip`` and ``images_evaluation.zip``, with the folders
+        ``images_background`` and ``images_evaluation``, or with a prepared file; or a prepared file itself.
+        By default ``$JAXMETA_DATA_DIR/omniglot``, then ``omniglot`` in the cache folder.
+      size: height and width in pixels; the originals have 105.
+      resize: ``"antialias"`` makes the 1-bit drawings grey, then filters (Lanczos); ``"nearest"`` picks
+        single pixels and keeps them 0 or 255, as published code did that resized the 1-bit images with
+        Pillow.
+      download: fetch missing zips from the authors' repository (16 MB), to `data_dir` or else the cache
+        folder.
+
+    Returns:
+      A `ClassSet`: `x` uint8 ``[M, size, size, 1]``, 20 drawings of each character, in the drawers' order;
+      names such as ``"Greek/character01"``.
+
+    Raises:
+      ValueError: an unknown split; no data, or characters or drawings are missing from it; a truncated zip.
+      OSError: a download failed.
+
+    Example:
+      >>> from jaxmeta import datasets
+      >>> train = datasets.omniglot("train", data_dir="data/omniglot")  # doctest: +SKIP
+      >>> train.x.shape, len(train.names)  # doctest: +SKIP
+      ((20560, 28, 28, 1), 1028)
+      >>> datasets.omniglot("valid")
+      Traceback (most recent call last):
+      ValueError: `split` is 'valid', which Omniglot does not have; did you mean 'val'? ...
+    """
+    _check_arguments(split, size, resize)
+    characters = read_characters()
+    x = _find(data_dir, size, resize, download, characters)
+    wanted = ("train", "val") if split == "trainval" else (split,)
+    chosen = [i for i, c in enumerate(characters) if split == "all" or c.half in wanted or c.split in wanted]
+    x = x.reshape(len(characters), DRAWINGS, size, size, 1)[chosen].reshape(-1, size, size, 1)
+    return class_set(x, [DRAWINGS] * len(chosen), [characters[i].name for i in chosen])
+
+
+def _check_arguments(split: str, size: int, resize: str) -> None:
+    if split not in SPLITS:
+        near = difflib.get_close_matches(str(split), SPLITS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(
+            f"`split` is {split!r}, which Omniglot does not have; {hint}Choose one of {', '.join(SPLITS)}."
+        )
+    if not isinstance(size, int) or not 1 <= size <= 420:
+        raise ValueError(f"`size` must be from 1 to 420 pixels (the originals have 105), got {size!r}.")
+    if resize not in ("antialias", "nearest"):
+        raise ValueError(f"`resize` must be 'antialias' or 'nearest', got {resize!r}.")
+
+
+def _find(data_dir, size: int, resize: str, download: bool, characters) -> np.ndarray:
+    """All drawings, from the first place that has them."""
+    places = _places(data_dir)
+    if download and not any(len(_sources(place)) == len(_SETS) for place in places):
+        for half in _SETS:
+            if half not in _sources(places[-1]):
+                name = f"images_{half}.zip"
+                fetch(URL + name, places[-1] / name, sha256=SHA256.get(name))
+    for place in places:
+        sources = _sources(place)
+        if len(sources) == len(_SETS):
+            return _cached(sources, size, resize, characters)
+        prepared = place if place.is_file() else place / _prepared_name(size, resize)
+        if prepared.is_file():
+            x = _load(prepared, {"size": size, "resize": resize}, characters)
+            if x is not None:
+                return x
+            raise ValueError(
+                f"`data_dir`: {str(prepared)!r} is not a prepared Omniglot of size={size} and "
+                f"resize={resize!r}, or is damaged. Remove it, and pass the folder with the two zips."
+            )
+    raise ValueError(_no_data(data_dir, places))
+
+
+def _places(data_dir) -> list[Path]:
+    if data_dir is not None:
+        return [Path(data_dir).expanduser()]
+    root = os.environ.get("JAXMETA_DATA_DIR")
+    return ([Path(root) / "omniglot"] if root else []) + [cache_dir() / "omniglot"]
+
+
+def _sources(place: Path) -> dict[str, Path]:
+    """Half -> its zip or folder, of those that are in `place`."""
+    found = {}
+    for half in _SETS:
+        for path in (place / f"images_{half}.zip", place / f"images_{half}"):
+            if path.exists():
+                found.setdefault(half, path)
+    return found
+
+
+def _no_data(data_dir, places: list[Path]) -> str:
+    looked = " and ".join(repr(str(place)) for place in places)
+    partial = [path.name for place in places for path in _sources(place).values()]
+    return (
+        f"`data_dir` is {None if data_dir is None else str(data_dir)!r}, and Omniglot is not in {looked}"
+        + (f" (only {', '.join(partial)} is there; both halves are needed)" if partial else "")
+        + f". Put images_background.zip and images_evaluation.zip there (from {URL}), or pass "
+        "`download=True` to fetch them (16 MB)."
+    )
+
+
+def _cached(sources: dict[str, Path], size: int, resize: str, characters) -> np.ndarray:
+    """The drawings from the prepared file if it was made from just these sources, else read and prepared."""
+    about = {"size": size, "resize": resize, "sources": [_identity(path) for path in sources.values()]}
+    path = cache_dir() / "omniglot" / _prepared_name(size, resize)
+    x = _load(path, about, characters)
+    if x is None:
+        x = read_drawings(sources, characters, size, resize)
+        note = json.dumps({"format": _FORMAT, **about})
+        names = np.array([c.name for c in characters])
+        try:
+            write_whole(path, lambda file: np.savez(file, x=x, names=names, about=np.array(note)))
+        except OSError as error:
+            warnings.warn(f"Omniglot was read, but not kept in the cache: {error}. Set JAXMETA_CACHE.", stacklevel=4)
+    return x
+
+
+def _prepared_name(size: int, resize: str) -> str:
+    return f"omniglot-{size}-{resize}.npz"
+
+
+def _load(path: Path, about: dict, characters) -> np.ndarray | None:
+    """The prepared file's drawings, or None if it is missing, damaged, or not about the same."""
+    try:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
+            note = json.loads(str(file["about"]))
+            if any(note.get(name) != value for name, value in {"format": _FORMAT, **about}.items()):
+                return None
+            x, names = file["x"], file["names"].tolist()
+    except Exception:  # whatever is wrong with it, it is made again from the sources
+        return None
+    whole = x.dtype == np.uint8 and x.shape == (len(characters) * DRAWINGS, about["size"], about["size"], 1)
+    return x if whole and names == [c.name for c in characters] else None
+
+
+def _identity(path: Path) -> list:
+    """What changes when the source does: path, bytes and time of change, of a folder over all its files."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    stats = [file.stat() for file in files]
+    return [
+        str(path.resolve()),
+        len(files),
+        sum(s.st_size for s in stats),
+        max((s.st_mtime_ns for s in stats), default=0),
+    ]

@@ -1,0 +1,277 @@
+"""The host loop around the compiled step: progress, validation, callbacks, early stopping. No mathematics."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from .evaluation import evaluate, evaluate_seeds
+from .step import as_sampler, draw_tasks, meta_step
+from .types import Estimate, MetaLearner, MetaState, Sampler, Variables
+
+History = dict[str, np.ndarray]
+
+
+class Progress(NamedTuple):
+    """What a callback sees after every dispatch.
+
+    Attributes:
+      step: meta-steps done.
+      state: the state reached; copy what should outlive the call, its buffers are reused.
+      num_steps: where training ends.
+      metrics: each metric's mean over the steps since the last call (``[S]`` for several seeds).
+      estimates: the validation's estimates, where one has just run.
+      tasks_per_second: rate since the last call, validation and compilation left out.
+    """
+
+    step: int
+    state: MetaState
+    num_steps: int
+    metrics: dict[str, Any]
+    estimates: dict[str, Estimate] | None
+    tasks_per_second: float
+
+
+class Diverged(FloatingPointError):
+    """Training stopped after too many updates in a row that were not finite; `state` is the last good one."""
+
+    def __init__(self, message: str, state: MetaState):
+        super().__init__(message)
+        self.state = state
+
+
+def fit(
+    learner: MetaLearner,
+    sampler: Sampler,
+    optimizer: optax.GradientTransformation,
+    state: MetaState,
+    *,
+    num_steps: int,
+    tasks_per_step: int,
+    step: Callable | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+    chunk: int | None = None,
+    log_every: int = 50,
+    eval_sampler: Sampler | None = None,
+    eval_every: int | None = None,
+    eval_tasks: int = 200,
+    callbacks: Iterable[Callable[[Progress], Any]] = (),
+    max_skipped: int = 50,
+) -> tuple[MetaState, History]:
+    """Meta-trains up to ``state.step == num_steps``.
+
+    Sampling and updates run on the device, ``log_every`` steps per dispatch, in one compiled program. The
+    caller's state is copied once and stays valid. A state made with keys ``[S]`` trains S seeds at once.
+
+    Args:
+      learner, sampler, optimizer: what, on which tasks, and how; see `meta_step`.
+      state: from `init`, or from an earlier `fit` to go on from.
+      num_steps: the step to stop at, counted from the state's own step 0.
+      tasks_per_step: tasks ``T`` in a batch.
+      step: an outer step of one's own, ``(state, tasks) -> (state, metrics)``, in place of `meta_step`.
+      mesh: devices with an axis ``"task"`` over which each batch of tasks is split.
+      chunk: tasks differentiated at a time: see `meta_step`.
+      log_every: steps between calls of the callbacks.
+      eval_sampler: tasks for validation.
+      eval_every: steps between validations; none by default.
+      eval_tasks: tasks per validation, the same ones each time.
+      callbacks: each is called with a `Progress`; one that returns something true ends training.
+      max_skipped: raise after so many updates in a row that were not finite.
+
+    Returns:
+      ``(state, history)``. The history is a dict of arrays: ``"step"`` and every metric of every step
+      ``[steps]`` (``[steps, S]`` for several seeds); ``"eval/step"``, ``"eval/<name>"`` and
+      ``"eval/<name>/ci95"``, one entry per validation.
+
+    Raises:
+      ValueError: for a count that is not positive, or ``eval_every`` without ``eval_sampler``.
+      Diverged: after ``max_skipped`` bad updates in a row.
+
+    Example:
+      >>> import jaxmeta as jm
+      >>> sampler, optimizer = jm.tasks.sinusoid(), optax.adam(1e-3)
+      >>> learner = jm.maml(jm.from_linen(jm.backbones.MLP((8,), num_outputs=1)), jm.losses.mse, num_steps=1)
+      >>> state = jm.init(learner, sampler, optimizer, key=jax.random.key(0))
+      >>> state, history = fit(learner, sampler, optimizer, state, num_steps=10, tasks_per_step=4)
+      >>> int(state.step), history["loss"].shape
+      (10, (10,))
+    """
+    _check_counts(num_steps=num_steps, tasks_per_step=tasks_per_step, log_every=log_every, eval_tasks=eval_tasks)
+    if eval_every is not None:
+        _check_counts(eval_every=eval_every)
+        if eval_sampler is None:
+            raise ValueError(f"`eval_every={eval_every}` needs an `eval_sampler` of validation tasks.")
+    run = _runner(learner, optimizer, step, tasks_per_step, chunk, log_every, mesh)
+    sampler, state = as_sampler(sampler), _own(state, mesh)
+    validate = evaluate if state.step.ndim == 0 else evaluate_seeds
+    log, at, buffers = _Log(), int(np.max(state.step)), None
+    bad = np.zeros(state.step.shape, int)
+    while at < num_steps:
+        until = min(at + log_every - at % log_every, num_steps, _next(at, eval_every, num_steps))
+        begin = time.perf_counter()
+        state, buffers = run(state, buffers, sampler, until - at)
+        rows = {name: np.array(row[: until - at]) for name, row in buffers.items()}  # copied: buffers are reused
+        seconds = time.perf_counter() - begin
+        log.add_steps(np.arange(at + 1, until + 1), rows)
+        bad, worst = _count_skipped(bad, rows)
+        if worst >= max_skipped:
+            raise Diverged(_why(worst, until), state)
+        estimates = None
+        if eval_every and (until % eval_every == 0 or until == num_steps):
+            estimates = validate(learner, state.meta, eval_sampler, num_tasks=eval_tasks)
+            log.add_estimates(until, estimates)
+        means = {name: row.mean(0) for name, row in rows.items()}
+        rate = (until - at) * tasks_per_step / seconds
+        at = until
+        progress = Progress(at, state, num_steps, means, estimates, rate)
+        if any([callback(progress) for callback in callbacks]):
+            break
+    return state, log.history()
+
+
+@dataclass
+class EarlyStopping:
+    """A callback that ends training when a validation metric has stopped improving, and keeps the best `meta`.
+
+    Attributes:
+      metric: a name among the validation's estimates.
+      patience: validations without improvement before it stops.
+      mode: whether larger (``"max"``) or smaller (``"min"``) is better.
+      best_meta: the meta-parameters of the best validation; `best_step` and `best` say when and how good.
+
+    Example:
+      >>> stopping = EarlyStopping("accuracy", patience=5)
+      >>> # fit(..., eval_sampler=val, eval_every=500, callbacks=[stopping]); use stopping.best_meta
+    """
+
+    metric: str
+    patience: int = 10
+    mode: Literal["max", "min"] = "max"
+    best: float | None = field(default=None, init=False)
+    best_step: int | None = field(default=None, init=False)
+    best_meta: Variables | None = field(default=None, init=False)
+    _waited: int = field(default=0, init=False)
+
+    def __call__(self, progress: Progress) -> bool:
+        if progress.estimates is None:
+            return False
+        if self.metric not in progress.estimates:
+            raise ValueError(
+                f"`metric` {self.metric!r} is not among the validation's metrics {sorted(progress.estimates)}."
+            )
+        value = progress.estimates[self.metric].mean
+        if self.best is None or (value > self.best if self.mode == "max" else value < self.best):
+            self.best, self.best_step, self._waited = value, progress.step, 0
+            self.best_meta = jax.tree.map(jnp.copy, progress.state.meta)
+        else:
+            self._waited += 1
+        return self._waited >= self.patience
+
+
+@lru_cache(maxsize=32)
+def _runner(learner, optimizer, step, tasks_per_step: int, chunk: int | None, capacity: int, mesh) -> Callable:
+    """``(state, rows, sampler, num_steps) -> (state, rows)``, one program whatever the number of steps.
+
+    The steps of a dispatch are one loop on the device. On a CPU they are dispatched one by one: XLA does not
+    give convolutions their fast form inside a loop there.
+    """
+    step = step or meta_step(learner, optimizer, chunk=chunk)
+
+    def advance(state: MetaState, sampler: Sampler) -> tuple[MetaState, dict]:
+        tasks = draw_tasks(sampler, state, tasks_per_step)
+        if mesh is not None:
+            tasks = jax.lax.with_sharding_constraint(tasks, NamedSharding(mesh, PartitionSpec("task")))
+        return step(state, tasks)
+
+    def seeds(state: MetaState, sampler: Sampler) -> tuple[MetaState, dict]:
+        return (advance if state.step.ndim == 0 else jax.vmap(advance, (0, None)))(state, sampler)
+
+    def record(i, carry, sampler: Sampler):
+        state, metrics = seeds(carry[0], sampler)
+        return state, jax.tree.map(lambda row, m: row.at[i].set(m), carry[1], metrics)
+
+    def loop(carry, sampler: Sampler, num_steps):
+        return jax.lax.fori_loop(0, num_steps, partial(record, sampler=sampler), carry)
+
+    one, many = jax.jit(record, donate_argnums=1), jax.jit(loop, donate_argnums=0)
+
+    def run(state: MetaState, rows: Any, sampler: Sampler, num_steps: int):
+        if rows is None:
+            shapes = jax.eval_shape(seeds, state, sampler)[1]
+            rows = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
+        carry = state, rows
+        if jax.default_backend() != "cpu":
+            return many(carry, sampler, num_steps)
+        for i in range(num_steps):
+            carry = one(i, carry, sampler)
+        return carry
+
+    run.programs = one, many  # type: ignore[attr-defined]
+    return run
+
+
+class _Log:
+    """Collects the history."""
+
+    def __init__(self):
+        self._steps: list[np.ndarray] = []
+        self._rows: list[dict[str, np.ndarray]] = []
+        self._estimates: list[tuple[int, dict[str, Estimate]]] = []
+
+    def add_steps(self, steps: np.ndarray, rows: dict[str, np.ndarray]) -> None:
+        self._steps.append(steps)
+        self._rows.append(rows)
+
+    def add_estimates(self, step: int, estimates: dict[str, Estimate]) -> None:
+        self._estimates.append((step, estimates))
+
+    def history(self) -> History:
+        out = {"step": np.concatenate([np.zeros(0, int), *self._steps])}
+        for name in self._rows[0] if self._rows else ():
+            out[name] = np.concatenate([rows[name] for rows in self._rows])
+        if self._estimates:
+            out["eval/step"] = np.array([step for step, _ in self._estimates])
+        for name in self._estimates[0][1] if self._estimates else ():
+            out[f"eval/{name}"] = np.array([found[name].mean for _, found in self._estimates])
+            out[f"eval/{name}/ci95"] = np.array([found[name].ci95 for _, found in self._estimates])
+        return out
+
+
+def _own(state: MetaState, mesh: Any) -> MetaState:
+    """A copy of the caller's state, on every device of the mesh, whose buffers may be donated."""
+    state = jax.tree.map(jnp.copy, state)
+    return state if mesh is None else jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+
+
+def _next(at: int, every: int | None, end: int) -> int:
+    return end if every is None else at + every - at % every
+
+
+def _count_skipped(before: np.ndarray, rows: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
+    """Bad updates in a row, of each seed: how many at the end of these rows, and the most anywhere in them."""
+    bad, worst = before, 0
+    for skipped in rows.get("skipped", ()):
+        bad = np.where(skipped > 0, bad + 1, 0)
+        worst = max(worst, int(bad.max()))
+    return bad, worst
+
+
+def _why(bad: int, step: int) -> str:
+    return (
+        f"{bad} updates in a row, up to step {step}, were left out, because a gradient or metric was NaN or infinite. "
+        "Likely causes: an inner learning rate that is too large; Adam in the inner loop with `eps_root=0` (use "
+        "`jaxmeta.inner.adam`); NaN in the data. The state before them is in this error's `state`."
+    )
+
+
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}.")

@@ -1,0 +1,238 @@
+r"""The inner loop: gradient descent that can be differentiated through.
+
+`descend` runs any optax optimizer for a fixed number of steps. Reverse-mode differentiation of the loop
+needs, at every step with gradient $g = \nabla_p L(p, e)$ and cotangent $v$, the products $H v$ and
+$(\partial g / \partial e)^T v$. How they are made is the argument ``gradient``; `hoist` makes every value
+that the objective closes over an explicit argument first, so algorithms may close over what they like.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.ad_checkpoint import checkpoint_name
+from jax.extend import core
+
+from .types import PyTree
+
+Gradient = Literal["mixed", "reverse", "first_order"]
+Objective = Callable[..., tuple[jax.Array, PyTree]]
+
+
+class Descent(NamedTuple):
+    """Where an inner loop ended: parameters, carried state, and the optimizer's state."""
+
+    params: PyTree
+    state: PyTree
+    opt_state: PyTree
+
+
+def descend(
+    objective: Objective,
+    params: PyTree,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    *,
+    state: PyTree = (),
+    inputs: PyTree = None,
+    opt_state: PyTree = None,
+    gradient: Gradient = "mixed",
+    remat: int | Literal["sqrt"] = 0,
+) -> Descent:
+    r"""Takes ``num_steps`` optimizer steps on an objective, differentiably.
+
+    $p_{k+1} = p_k + u(\nabla_p L(p_k, s_k, i_k))$, with the optimizer's update $u$. The carried state $s$
+    is never differentiated.
+
+    Args:
+      objective: ``(params, state, input) -> (scalar, state)``; it may close over anything. What does not
+        depend on its arguments is computed once, before the first step.
+      params: where to start; pytree of float arrays.
+      optimizer: any optax transformation. Adam needs ``eps_root > 0`` here: see `adam`.
+      num_steps: steps, 0 allowed.
+      state: carried from step to step (batch statistics).
+      inputs: pytree of arrays ``[num_steps, ...]``, one slice a step (keys, mini-batches).
+      opt_state: the optimizer's state to start from; fresh by default.
+      gradient: how the outer derivative passes a step. ``"mixed"``: forward over reverse, the cheapest exact
+        one; ``"reverse"``: reverse over reverse, exact, for third derivatives, outer forward mode, and
+        objectives with a part that has no forward or no reverse rule;
+        ``"first_order"``: inner gradients are constants.
+      remat: 0 keeps what the backward pass needs; ``g`` recomputes it in groups of ``g`` steps, keeping only
+        every ``g``-th iterate (1 is every step); ``"sqrt"`` takes groups of about ``sqrt(num_steps)``.
+
+    Returns:
+      A `Descent`.
+
+    Raises:
+      ValueError: for a negative ``num_steps``, an unknown ``gradient`` or ``remat``, or ``inputs`` of another length.
+
+    References:
+      Kemaev et al., 2025, https://arxiv.org/abs/2505.00793 (mixed mode).
+
+    Example:
+      >>> quadratic = lambda p, state, _: (0.5 * jnp.sum(p**2), state)
+      >>> end = lambda p: descend(quadratic, p, optax.sgd(0.5), 3).params.sum()
+      >>> jax.grad(end)(jnp.ones(2))  # (1 - 0.5) ** 3
+      Array([0.125, 0.125], dtype=float32)
+    """
+    group = _group_size(num_steps, gradient, remat)
+    if any(leaf.shape[:1] != (num_steps,) for leaf in jax.tree.leaves(inputs)):
+        shapes = [leaf.shape for leaf in jax.tree.leaves(inputs)]
+        raise ValueError(f"`inputs` needs a leading axis of `num_steps` = {num_steps} in every array, got {shapes}.")
+    opt_state = optimizer.init(params) if opt_state is None else opt_state
+    start = Descent(params, state, opt_state)
+    if num_steps == 0:
+        return start
+    grad_fn = _GRADIENTS[gradient](*hoist(objective, params, state, jax.tree.map(lambda a: a[0], inputs)))
+
+    def step(at: Descent, step_input):
+        grads, new_state = grad_fn(at.params, at.state, step_input)
+        grads = checkpoint_name(grads, "inner_grads")
+        updates, new_opt_state = optimizer.update(grads, at.opt_state, at.params)
+        return Descent(optax.apply_updates(at.params, updates), new_state, new_opt_state), None
+
+    return _run(step, start, inputs, num_steps, group)
+
+
+def adam(learning_rate: optax.ScalarOrSchedule, *, eps_root: float = 1e-8, **kwargs) -> optax.GradientTransformation:
+    r"""`optax.adam` for inner loops: ``eps_root`` keeps its derivative finite.
+
+    Where a gradient entry is exactly zero (a background pixel), $\sqrt{\hat v}$ has no derivative, and one
+    such entry turns the whole meta-gradient into NaN.
+
+    Example:
+      >>> optimizer = adam(0.1, b1=0.0)
+    """
+    return optax.adam(learning_rate, eps_root=eps_root, **kwargs)
+
+
+def hoist(objective: Objective, *args: PyTree) -> tuple[Callable, list[jax.Array]]:
+    """Turns an objective into ``(explicit, consts)`` with ``explicit(*args, consts) = objective(*args)``.
+
+    Everything that depends on closed-over values alone is in ``consts``, computed once: features of a
+    frozen trunk do not run again in every step.
+
+    Example:
+      >>> x = jnp.arange(3.0)
+      >>> explicit, consts = hoist(lambda p: (p * jnp.sum(x**2), ()), jnp.float32(1.0))
+      >>> explicit(jnp.float32(2.0), consts)[0], len(consts)
+      (Array(10., dtype=float32), 1)
+    """
+    closed, shape = jax.make_jaxpr(objective, return_shape=True)(*args)
+    outside, inside, carried = _split(closed.jaxpr)
+    consts = core.jaxpr_as_fun(core.ClosedJaxpr(outside, []))(*closed.consts)
+    treedef = jax.tree.structure(shape)
+
+    def explicit(*args_and_consts):
+        *args, consts = args_and_consts
+        leaves = [*consts, *jax.tree.leaves(tuple(args))]
+        return jax.tree.unflatten(treedef, core.jaxpr_as_fun(core.ClosedJaxpr(inside, []))(*leaves))
+
+    assert len(consts) == len(carried)
+    return explicit, consts
+
+
+def _split(jaxpr: core.Jaxpr) -> tuple[core.Jaxpr, core.Jaxpr, list]:
+    """One program as two: what follows from its constants, and the rest, with the values in between."""
+    fixed, free = dict.fromkeys(jaxpr.constvars), set()  # from constants; from literals alone: in both halves
+    before, after = [], []
+    for eqn in jaxpr.eqns:
+        variables = [v for v in eqn.invars if not hasattr(v, "val")]  # literals have a value
+        known = all(v in fixed or v in free for v in variables) and not eqn.effects
+        if known and not any(v in fixed for v in variables):
+            free.update(eqn.outvars)
+            before.append(eqn)
+            after.append(eqn)
+        elif known:
+            fixed.update(dict.fromkeys(eqn.outvars))
+            before.append(eqn)
+        else:
+            after.append(eqn)
+    used = {v for eqn in after for v in eqn.invars if not hasattr(v, "val")}
+    used |= {v for v in jaxpr.outvars if not hasattr(v, "val")}
+    carried = [v for v in fixed if v in used]
+    parts = partial(jaxpr.replace, constvars=[])
+    outside = parts(invars=list(jaxpr.constvars), outvars=carried, eqns=before)
+    return outside, parts(invars=[*carried, *jaxpr.invars], eqns=after), carried
+
+
+def _reverse(f: Callable, consts: list) -> Callable:
+    def grad_fn(params, state, step_input):
+        grads, new_state = jax.grad(f, has_aux=True)(params, state, step_input, consts)
+        return grads, jax.lax.stop_gradient(new_state)
+
+    return grad_fn
+
+
+def _first_order(f: Callable, consts: list) -> Callable:
+    # The gradients are stopped, not the parameters: learned step sizes still get theirs.
+    return lambda *args: jax.lax.stop_gradient(_reverse(f, consts)(*args))
+
+
+def _mixed(f: Callable, consts: list) -> Callable:
+    """A gradient function whose only residuals are its inputs, and whose transpose is one JVP."""
+
+    @jax.custom_vjp
+    def grad_fn(params, state, step_input, consts):
+        grads, new_state = jax.grad(f, has_aux=True)(params, state, step_input, consts)
+        return grads, jax.lax.stop_gradient(new_state)
+
+    def backward(inputs, cotangents):
+        params, *rest = inputs
+        leaves, treedef = jax.tree.flatten(rest)
+        is_float = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
+        floats = [leaf for leaf, yes in zip(leaves, is_float, strict=True) if yes]
+
+        def joint(p):  # the gradient in everything differentiable, as a function of the parameters
+            def loss(p, floats):
+                it = iter(floats)
+                full = [next(it) if yes else leaf for leaf, yes in zip(leaves, is_float, strict=True)]
+                return f(p, *jax.tree.unflatten(treedef, full))[0]
+
+            return jax.grad(loss, (0, 1))(p, floats)
+
+        _, (for_params, for_floats) = jax.jvp(joint, (params,), (cotangents[0],))
+        it = iter(for_floats)
+        return for_params, *jax.tree.unflatten(treedef, [next(it) if yes else None for yes in is_float])
+
+    grad_fn.defvjp(lambda *args: (grad_fn(*args), args), backward)
+    return lambda params, state, step_input: grad_fn(params, state, step_input, consts)
+
+
+_GRADIENTS = {"mixed": _mixed, "reverse": _reverse, "first_order": _first_order}
+
+
+def _group_size(num_steps: int, gradient: str, remat: Any) -> int:
+    if num_steps < 0:
+        raise ValueError(f"`num_steps` must be >= 0, got {num_steps}.")
+    if gradient not in _GRADIENTS:
+        raise ValueError(f"`gradient` must be one of {list(_GRADIENTS)}, got {gradient!r}.")
+    if remat == "sqrt":
+        return max(1, round(num_steps**0.5))
+    if not isinstance(remat, int) or remat < 0:
+        raise ValueError(f"`remat` must be 0, a group size in steps, or 'sqrt', got {remat!r}.")
+    return remat
+
+
+def _run(step: Callable, start: Descent, inputs: PyTree, num_steps: int, group: int) -> Descent:
+    """The loop itself: plain, every step rematerialised, or groups of steps and what remains of them."""
+    if num_steps == 1:  # no loop: parameters shared by all tasks stay shared in the first step
+        return step(start, jax.tree.map(lambda a: a[0], inputs))[0]
+    if group == 0:
+        return jax.lax.scan(step, start, inputs, length=num_steps)[0]
+    saved = jax.checkpoint_policies.save_only_these_names("inner_grads")
+    if group == 1:
+        return jax.lax.scan(jax.checkpoint(step, policy=saved), start, inputs, length=num_steps)[0]
+
+    @jax.checkpoint
+    def steps(at: Descent, group_inputs):
+        return jax.lax.scan(step, at, group_inputs, length=group)
+
+    whole = num_steps - num_steps % group
+    grouped = jax.tree.map(lambda a: a[:whole].reshape(-1, group, *a.shape[1:]), inputs)
+    at = jax.lax.scan(steps, start, grouped, length=whole // group)[0]
+    rest = jax.tree.map(lambda a: a[whole:], inputs)
+    return jax.lax.scan(step, at, rest, length=num_steps - whole)[0] if whole < num_steps else at

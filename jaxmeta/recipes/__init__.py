@@ -1,0 +1,25 @@
+"""Published experiments by name: typed functions whose keyword arguments are the flags of ``jaxmeta train``.
+
+Each returns an `Experiment`; a new one is a file with such a function and a line in `RECIPES`.
+"""
+
+from collections.abc import Callable
+
+from ._experiment import Experiment as Experiment
+from ._experiment import nearest_neighbour as nearest_neighbour
+from ._glyphs_maml import glyphs_maml as glyphs_maml
+from ._omniglot_maml_5w1s import omniglot_maml_5w1s as omniglot_maml_5w1s
+from ._omniglot_protonet_5w1s import omniglot_protonet_5w1s as omniglot_protonet_5w1s
+from ._sinusoid_maml import sinusoid_maml as sinusoid_maml
+
+RECIPES: dict[str, Callable[..., Experiment]] = {
+    "glyphs_maml": glyphs_maml,
+    "sinusoid_maml": sinusoid_maml,
+    "omniglot_maml_5w1s": omniglot_maml_5w1s,
+    "omniglot_protonet_5w1s": omniglot_protonet_5w1s,
+}
+
+__all__ = [
+    "RECIPES", "Experiment", "nearest_neighbour",
+    "glyphs_maml", "sinusoid_maml", "omniglot_maml_5w1s", "omniglot_protonet_5w1s",
+]  # fmt: skip

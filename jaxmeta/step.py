@@ -1,0 +1,191 @@
+"""Initialising, one outer step, and evaluation: the only place that batches tasks and derives keys.
+
+A task's identity is (seed, step, task index), never the number of devices or the size of a chunk: with
+``k = fold_in(state.key, step)`` and ``k_data, k_learn = split(k)``, task ``i`` is drawn with
+``fold_in(k_data, i)`` and learned with ``fold_in(k_learn, i)``.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from .checks import check_task
+from .types import Aux, Key, MetaLearner, MetaState, PyTree, Sampler, Task, Variables
+
+INIT_STEP = 2**32 - 1  # "step -1": its key is no training step's
+
+
+def init(
+    learner: MetaLearner, task_or_sampler: Task | Sampler, optimizer: optax.GradientTransformation, *, key: Key
+) -> MetaState:
+    """The state before the first meta-step.
+
+    Args:
+      learner: what to train.
+      task_or_sampler: one task, or a sampler to draw one from, for its shapes.
+      optimizer: the outer optimizer.
+      key: a typed key; it stays in the state and everything random is derived from it. Keys ``[S]`` give
+        the stacked states of S seeds, for `fit` to train at once.
+
+    Raises:
+      TypeError: if ``key`` is not a typed key.
+      ValueError: if the task is malformed, or does not fit the learner (logits and ways, for instance).
+
+    Example:
+      >>> import jaxmeta as jm
+      >>> learner = jm.maml(jm.from_linen(jm.backbones.MLP((4,), num_outputs=1)), jm.losses.mse)
+      >>> state = init(learner, jm.tasks.sinusoid(), optax.adam(1e-3), key=jax.random.key(0))
+      >>> int(state.step)
+      0
+    """
+    if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise TypeError(f"`key` must be a typed key, got {key!r}. Make one with `jax.random.key(0)`.")
+    is_task = isinstance(task_or_sampler, Task)
+    if is_task:
+        check_task(task_or_sampler)
+    source = task_or_sampler if is_task else as_sampler(task_or_sampler)
+
+    def first(key: Key, source: Any) -> MetaState:
+        k_task, k_init = jax.random.split(jax.random.fold_in(key, INIT_STEP))
+        task = source if is_task else source(k_task)
+        check_task(task)
+        meta = learner.init(k_init, task)
+        jax.eval_shape(learner.loss, meta, task, k_init)  # what does not fit is said here, before training
+        meta = jax.tree.map(lambda a: jnp.asarray(a, a.dtype), meta)  # weak types would change in training
+        return MetaState(jnp.zeros((), jnp.int32), meta, optimizer.init(meta.params), key)
+
+    return jax.jit(first if key.ndim == 0 else jax.vmap(first, (0, None)))(key, source)
+
+
+def backprop(mean_loss: Callable) -> Callable:
+    """The default meta-gradient: exact, by differentiating through adaptation."""
+    return jax.grad(mean_loss, has_aux=True)
+
+
+def meta_step(
+    learner: MetaLearner,
+    optimizer: optax.GradientTransformation,
+    *,
+    gradient: Callable | None = None,
+    chunk: int | None = None,
+) -> Callable[[MetaState, Task], tuple[MetaState, dict[str, jax.Array]]]:
+    r"""One outer step on a batch of tasks, as a pure function; jit it once.
+
+    $\theta \leftarrow \theta - u\big(\nabla_\theta \frac{1}{T} \sum_t \ell_t(\theta)\big)$, with the optimizer's
+    update $u$. An update with a gradient, metric or result that is not finite is left out whole, and counted in
+    the metric ``"skipped"``; the step still counts.
+
+    Args:
+      learner: its ``loss`` is averaged over tasks.
+      optimizer: the outer optimizer.
+      gradient: how the outer gradient is estimated: ``mean_loss -> (params, state, tasks, keys) -> (grads, aux)``;
+        `backprop` by default.
+      chunk: differentiate so many tasks at a time and accumulate, where memory binds; all at once by default.
+
+    Returns:
+      ``step(state, tasks) -> (state, metrics)``, with tasks stacked on a leading axis ``[T, ...]``.
+
+    Raises:
+      ValueError: from ``step``, if ``chunk`` does not divide the number of tasks.
+
+    Example:
+      >>> import jaxmeta as jm
+      >>> sampler, optimizer = jm.tasks.sinusoid(), optax.adam(1e-3)
+      >>> learner = jm.maml(jm.from_linen(jm.backbones.MLP((4,), num_outputs=1)), jm.losses.mse)
+      >>> step = jax.jit(meta_step(learner, optimizer))
+      >>> tasks = jax.vmap(sampler)(jax.random.split(jax.random.key(1), 8))
+      >>> state, metrics = step(init(learner, sampler, optimizer, key=jax.random.key(0)), tasks)
+      >>> sorted(metrics)
+      ['loss', 'mse', 'skipped']
+    """
+    grad_fn = (gradient or backprop)(partial(_mean_loss, learner.loss))
+
+    def step(state: MetaState, tasks: Task) -> tuple[MetaState, dict[str, jax.Array]]:
+        num_tasks = jax.tree.leaves(tasks)[0].shape[0]
+        _, k_learn = step_keys(state)
+        keys = task_keys(k_learn, num_tasks)
+        grads, aux = _accumulate(grad_fn, state.meta, tasks, keys, _num_chunks(num_tasks, chunk))
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.meta.params)
+        new = Variables(optax.apply_updates(state.meta.params, updates), aux.state), opt_state
+        finite = _all_finite((grads, aux.metrics)) & _stays_finite((state.meta, state.opt_state), new)
+        meta, opt_state = jax.tree.map(partial(jnp.where, finite), new, (state.meta, state.opt_state))
+        metrics = {**aux.metrics, "skipped": 1.0 - finite}
+        return MetaState(state.step + 1, meta, opt_state, state.key), metrics
+
+    return step
+
+
+def step_keys(state: MetaState) -> Key:
+    """The two keys of the state's step: ``k_data, k_learn``."""
+    return jax.random.split(jax.random.fold_in(state.key, state.step))
+
+
+def task_keys(key: Key, num_tasks: int) -> Key:
+    """One key per task from its global index, ``[T]``."""
+    return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_tasks))
+
+
+def draw_tasks(sampler: Sampler, state: MetaState, num_tasks: int) -> Task:
+    """The tasks of the state's step, stacked ``[T, ...]``."""
+    return jax.vmap(sampler)(task_keys(step_keys(state)[0], num_tasks))
+
+
+def as_sampler(source: Any) -> Any:
+    """A sampler as a pytree: a plain function ``key -> Task`` becomes one without leaves."""
+    is_leaf = jax.tree.leaves(source) == [source] if callable(source) else False
+    return jax.tree_util.Partial(source) if is_leaf else source
+
+
+def _mean_loss(loss: Callable, params: PyTree, state: PyTree, tasks: Task, keys: Key) -> tuple[jax.Array, Aux]:
+    losses, aux = jax.vmap(loss, (None, 0, 0))(Variables(params, state), tasks, keys)
+    return losses.mean(), _mean_aux(state, aux)
+
+
+def _mean_aux(state: PyTree, aux: Aux) -> Aux:
+    """Of stacked episodes: floats of the state move by their mean change, counters agree, metrics are averaged.
+
+    Averaging the change, not the values, leaves an untouched state bit-equal. A running variance is the mean
+    variance within tasks.
+    """
+
+    def merge(old, new):
+        return old + (new - old[None]).mean(0) if jnp.issubdtype(new.dtype, jnp.inexact) else new[0]
+
+    return Aux(jax.tree.map(merge, state, aux.state), jax.tree.map(lambda m: m.mean(0), aux.metrics))
+
+
+def _accumulate(grad_fn: Callable, meta: Variables, tasks: Task, keys: Key, num_chunks: int) -> tuple[PyTree, Aux]:
+    if num_chunks == 1:
+        return grad_fn(*meta, tasks, keys)
+    chunks = jax.tree.map(lambda a: a.reshape(num_chunks, -1, *a.shape[1:]), (tasks, keys))
+
+    def add(total, chunk):
+        grads, aux = grad_fn(*meta, *chunk)
+        return jax.tree.map(jnp.add, total, grads), aux
+
+    total, aux = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, meta.params), chunks)
+    return jax.tree.map(lambda g: g / num_chunks, total), _mean_aux(meta.state, aux)
+
+
+def _num_chunks(num_tasks: int, chunk: int | None) -> int:
+    if chunk is None:
+        return 1
+    if chunk < 1 or num_tasks % chunk:
+        raise ValueError(f"`chunk` must divide the {num_tasks} tasks of a step, got {chunk}.")
+    return num_tasks // chunk
+
+
+def _all_finite(tree: PyTree) -> jax.Array:
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+
+
+def _stays_finite(old: PyTree, new: PyTree) -> jax.Array:
+    """No number becomes infinite or NaN; an optimizer may keep an infinity of its own."""
+    pairs = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
+    floats = [(a, b) for a, b in pairs if jnp.issubdtype(b.dtype, jnp.inexact)]
+    return jnp.stack([(jnp.isfinite(b) | ~jnp.isfinite(a)).all() for a, b in floats]).all()

@@ -1,0 +1,7 @@
+"""Samplers: distributions over tasks, pure functions of a key that run inside jit and on the device."""
+
+from ._episodes import episodes as episodes
+from ._glyphs import glyphs as glyphs
+from ._sinusoid import sinusoid as sinusoid
+
+__all__ = ["episodes", "sinusoid", "glyphs"]

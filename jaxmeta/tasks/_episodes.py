@@ -1,0 +1,194 @@
+"""N-way K-shot episodes from the classes of a data set.
+
+Vinyals et al., 2016, https://arxiv.org/abs/1606.04080, where turned Omniglot characters are new classes.
+
+Letters: W ways, K shots, Q queries per class, C classes, M examples of the data set.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmeta.types import ClassSet, Key, PyTree, Task
+
+from ._layout import Layout, Slots, layout
+from ._subsets import choose
+
+Rotate = Literal["extra", "draw"] | None
+
+
+def episodes(
+    data: ClassSet,
+    *,
+    num_ways: int | tuple[int, int],
+    num_shots: int | tuple[int, int],
+    num_queries: int,
+    rotate: Rotate = None,
+) -> "Episodes":
+    r"""A sampler of N-way K-shot tasks: W distinct classes, and of each K + Q distinct examples.
+
+    Classes and examples are uniform without replacement, each class over its own count; the first K
+    examples are the support set, the other Q the query set, so that the two never share one. Class ``w`` of
+    a task has label ``w`` and its rows follow those of class ``w - 1``. Images of dtype uint8 become float32
+    in [0, 1] when a task is fetched; everything else is handed on as it is. A task depends on its key alone:
+    the same keys are the same evaluation tasks.
+
+    A pair for ``num_ways`` or ``num_shots`` is a range, ends included, from which each task draws uniformly.
+    Shapes stay those of the largest; absent places repeat examples of the same task (an absent way repeats
+    way 0, label included), with ``weight`` 0 and ``ways`` False.
+
+    Args:
+      data: classes to draw from; its arrays move to the device once, here.
+      num_ways: classes per task W, or a range of them.
+      num_shots: support examples per class K, or a range of them.
+      num_queries: query examples per class Q.
+      rotate: for square images ``[M, H, H]`` or ``[M, H, H, channels]``, turns of 90 degrees, each class by
+        its own. ``"extra"``: turned characters are further classes, 4 C in all, the protocol of Vinyals et
+        al. and of prototypical networks. ``"draw"``: the W characters are distinct and each draws its turn
+        anew in every task, as in the code of MAML. None: images stay upright.
+
+    Returns: a `Sampler` whose tasks have ``support`` and ``query`` batches of W K and W Q examples. Its
+      ``draw`` returns an `Episode`: the classes, rows and quarter turns of a task.
+
+    Example:
+      >>> images = np.zeros([12, 28, 28, 1], np.uint8)
+      >>> data = ClassSet(images, start=np.array([0, 3, 7]), count=np.array([3, 4, 5]), names=("a", "b", "c"))
+      >>> sampler = episodes(data, num_ways=2, num_shots=1, num_queries=2, rotate="extra")
+      >>> task = sampler(jax.random.key(0))
+      >>> task.support.x.shape, task.query.x.shape
+      ((2, 28, 28, 1), (4, 28, 28, 1))
+      >>> task.query.y
+      Array([0, 0, 1, 1], dtype=int32)
+    """
+    shape = layout(num_ways, num_shots, num_queries)
+    _check_data(data)
+    _check_rotate(rotate, data.x)
+    _check_sizes(shape, data, rotate)
+    x, start, count = jax.tree.map(jnp.asarray, (data.x, np.int32(data.start), np.int32(data.count)))
+    _check_finite(x)
+    return Episodes(x, start, count, shape, rotate)
+
+
+class Episode(NamedTuple):
+    """The random choices behind one task.
+
+    Attributes:
+      classes: int32 ``[W]``, the classes in the order of their labels, as numbered in the `ClassSet`.
+      rows: int32 ``[W, K + Q]``, rows of the data set, the shots first.
+      turns: int32 ``[W]``, quarter turns counter-clockwise, or None without rotation.
+      slots: which ways and shots are present, or None where their numbers are fixed.
+    """
+
+    classes: jax.Array
+    rows: jax.Array
+    turns: jax.Array | None
+    slots: Slots | None
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """The sampler that `episodes` makes; its leaves are the arrays of the data set, its shape is static."""
+
+    x: PyTree = field(repr=False)
+    start: jax.Array = field(repr=False)
+    count: jax.Array = field(repr=False)
+    layout: Layout = field(metadata={"static": True})
+    rotate: Rotate = field(metadata={"static": True})
+
+    def draw(self, key: Key) -> Episode:
+        """Draws the classes, rows and turns of one task."""
+        k_classes, k_rows, k_turns, k_slots = jax.random.split(key, 4)
+        ways, examples = self.layout.shape
+        classes, turns = self._draw_classes(k_classes, k_turns)
+        rows = jax.vmap(choose, [0, 0, None])(jax.random.split(k_rows, ways), self.count[classes], examples)
+        rows = self.start[classes][:, None] + rows
+        slots = self.layout.draw(k_slots)
+        classes, rows, turns = self.layout.pad(slots, (classes, rows, turns))
+        return Episode(classes, rows, turns, slots)
+
+    def fetch(self, indices: Episode) -> Task:
+        """Gathers, turns and scales the examples of one task."""
+        gather = lambda a: jnp.take(a, indices.rows, axis=0, mode="clip")
+        x = jax.tree.map(gather, self.x)
+        if indices.turns is not None:
+            x = jax.vmap(_turn)(x, indices.turns)
+        return self.layout.task(indices.slots, jax.tree.map(_scale, x))
+
+    def __call__(self, key: Key) -> Task:
+        """Makes the task of ``key``."""
+        return self.fetch(self.draw(key))
+
+    def _draw_classes(self, k_classes: Key, k_turns: Key) -> tuple[jax.Array, jax.Array | None]:
+        ways, total = self.layout.shape[0], self.count.size
+        if self.rotate == "extra":
+            turned = choose(k_classes, 4 * total, ways)
+            return turned // 4, turned % 4
+        turns = jax.random.randint(k_turns, [ways], 0, 4, jnp.int32) if self.rotate == "draw" else None
+        return choose(k_classes, total, ways), turns
+
+
+def _turn(images: jax.Array, turns: jax.Array) -> jax.Array:
+    """Turns the images of one class, ``[N, H, H, ...]``, by ``turns`` times 90 degrees counter-clockwise."""
+    images = jnp.where(turns % 2 == 1, jnp.rot90(images, 1, (1, 2)), images)
+    return jnp.where(turns >= 2, jnp.rot90(images, 2, (1, 2)), images)
+
+
+def _scale(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
+
+
+def _check_data(data: ClassSet) -> None:
+    if not isinstance(data, ClassSet):
+        raise TypeError(
+            f"`data` must be a ClassSet, got {type(data).__name__}; `jaxmeta.datasets` makes them, "
+            "from arrays for instance with `from_arrays`."
+        )
+    if len(data.count) == 0:
+        raise ValueError("`data` has no classes; was the folder or the split that it came from empty?")
+    if len(data.start) != len(data.count):
+        raise ValueError(f"`data` has {len(data.start)} starts but {len(data.count)} counts; each class needs both.")
+    sizes = {leaf.shape[0] if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(data.x)}
+    if len(sizes) != 1:
+        raise ValueError(f"`data.x` must hold arrays with the same number of rows, got {sorted(sizes)}.")
+    end = int(np.max(np.add(data.start, data.count)))
+    if end > min(sizes) or np.min(data.start) < 0:
+        raise ValueError(f"`data` has {min(sizes)} rows but its classes span {np.min(data.start)} to {end}.")
+
+
+def _check_finite(x: PyTree) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(x):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not bool(jnp.isfinite(leaf).all()):
+            row = int(jnp.argmin(jnp.isfinite(leaf.reshape(len(leaf), -1)).all(1)))
+            name = "x" + jax.tree_util.keystr(path)
+            raise ValueError(f"`data.{name}` has NaN or infinity, first in row {row}; drop such examples.")
+
+
+def _check_rotate(rotate: Rotate, x: PyTree) -> None:
+    if rotate not in ("extra", "draw", None):
+        raise ValueError(f'`rotate` must be "extra", "draw" or None, got {rotate!r}.')
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(x)]
+    square = len(shapes) == 1 and len(shapes[0]) in (3, 4) and shapes[0][1] == shapes[0][2]
+    if rotate and not square:
+        raise ValueError(
+            f"`rotate={rotate!r}` turns square images [M, H, H] or [M, H, H, channels], but `data.x` is "
+            f"{', '.join(map(str, shapes))}; crop the images to squares or leave `rotate` out."
+        )
+
+
+def _check_sizes(shape: Layout, data: ClassSet, rotate: Rotate) -> None:
+    ways, total = shape.num_ways[1], len(data.count) * (4 if rotate == "extra" else 1)
+    if ways > total:
+        raise ValueError(f"`num_ways` is {ways} but `data` has {total} classes; ask for fewer ways.")
+    smallest, least = int(np.argmin(data.count)), int(np.min(data.count))
+    shots, queries = shape.num_shots[1], shape.num_queries
+    if shots + queries > least:
+        name = data.names[smallest] if smallest < len(data.names) else smallest
+        raise ValueError(
+            f"`num_shots` + `num_queries` is {shots} + {queries} = {shots + queries} but class {name!r} has "
+            f"only {least} examples, and support and query never share one; ask for fewer, or drop such "
+            "classes from `data`."
+        )

@@ -1,0 +1,171 @@
+"""The types everything is built on. Read this file first.
+
+Letters: N examples of one set, W ways, T tasks, L tokens, C classes, M examples of a whole data set.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+Key = jax.Array  # a typed key from `jax.random.key`, never a raw pair of integers
+PyTree = Any
+
+
+class Batch(NamedTuple):
+    """Examples with targets.
+
+    Attributes:
+      x: pytree of arrays ``[N, ...]``: images, a dict of token ids and lengths, pairs ...
+      y: pytree of arrays ``[N, ...]``; class labels are integers ``[N]`` or, per token, ``[N, L]``.
+      weight: ``[N]`` or ``[N, L]``, the leading axes of the per-example loss; 0 hides padding.
+      ways: for classification, bool ``[W]``: its length is the static number of ways, its entries
+        say which of them are present.
+    """
+
+    x: PyTree
+    y: PyTree
+    weight: jax.Array | None = None
+    ways: jax.Array | None = None
+
+
+class Task(NamedTuple):
+    """One episode; stacked on a leading axis ``[T, ...]`` it is a batch of tasks.
+
+    Attributes:
+      support: whatever `adapt` may see: a `Batch`, or an environment in reinforcement learning.
+      query: what the outer loss is measured on.
+    """
+
+    support: Any
+    query: Any
+
+
+class Variables(NamedTuple):
+    """What a model or a meta-learner owns, as plain nested dicts of arrays.
+
+    Attributes:
+      params: differentiated.
+      state: carried, never differentiated (batch statistics).
+    """
+
+    params: PyTree
+    state: PyTree = ()
+
+
+class Model(NamedTuple):
+    """A backbone as pure functions.
+
+    Attributes:
+      init: ``(key, x) -> Variables``.
+      apply: ``(variables, x, *, train, weight, key) -> (outputs, state)``, the pass over query points
+        and any pass on its own. Dropout acts where ``train`` and ``key`` are given; ``weight`` hides
+        padded examples from batch statistics.
+      apply_support: the same for the support set, where the two differ (BatchNorm's ``"support"``
+        and ``"running"`` policies); None means `apply`.
+      keeps_state: whether the state that a training episode leaves outlives the episode.
+    """
+
+    init: Callable[..., Variables]
+    apply: Callable[..., tuple[Any, PyTree]]
+    apply_support: Callable[..., tuple[Any, PyTree]] | None = None
+    keeps_state: bool = False
+
+
+class Aux(NamedTuple):
+    """What a meta-loss returns beside its value.
+
+    Attributes:
+      state: the `Variables.state` that the episode leaves.
+      metrics: flat dict of scalars.
+    """
+
+    state: PyTree
+    metrics: dict[str, jax.Array]
+
+
+class MetaLearner(NamedTuple):
+    """A meta-learning algorithm: four pure functions of one task, made by a factory such as `maml`.
+
+    Attributes:
+      init: ``(key, task) -> meta``, what the outer loop owns.
+      adapt: ``(meta, support, key=None) -> adapted``: fast weights, prototypes, a hidden state; a plain
+        pytree to save and ship. Evaluation mode: dropout off, no statistics kept.
+      predict: ``(meta, adapted, x, key=None) -> outputs``, in evaluation mode.
+      loss: ``(meta, task, key) -> (scalar, Aux)``, in training mode: the only thing differentiated.
+    """
+
+    init: Callable[..., Variables]
+    adapt: Callable[..., Any]
+    predict: Callable[..., Any]
+    loss: Callable[..., tuple[jax.Array, Aux]]
+
+
+class MetaState(NamedTuple):
+    """What training carries and checkpoints hold.
+
+    Attributes:
+      step: int32 scalar, meta-steps done.
+      meta: `Variables`, the learner's.
+      opt_state: the outer optimizer's state.
+      key: never changes; the keys of step ``s`` are derived from ``fold_in(key, s)``.
+    """
+
+    step: jax.Array
+    meta: Variables
+    opt_state: PyTree
+    key: Key
+
+
+class Estimate(NamedTuple):
+    """The mean of a metric over tasks, with its 95 % interval.
+
+    Attributes:
+      mean: mean over tasks (over seeds, where several were trained).
+      ci95: half-width of the interval, 1.96 standard errors.
+      num_tasks: how many tasks it was measured on.
+      transductive: whether a prediction depended on the other query points.
+    """
+
+    mean: float
+    ci95: float
+    num_tasks: int
+    transductive: bool
+
+    def __str__(self) -> str:
+        kind = ", transductive" if self.transductive else ""
+        return f"{self.mean:.4f} ± {self.ci95:.4f} ({self.num_tasks} tasks{kind})"
+
+    __repr__ = __str__
+
+
+class Sampler(Protocol):
+    """A distribution over tasks: a pytree whose leaves are its data, so jit takes it as an argument.
+
+    ``draw`` decides, ``fetch`` looks up, and calling the sampler is their composition.
+    """
+
+    def draw(self, key: Key) -> PyTree: ...
+
+    def fetch(self, indices: PyTree) -> Task: ...
+
+    def __call__(self, key: Key) -> Task: ...
+
+
+class ClassSet(NamedTuple):
+    """A labelled data set sorted by class: what `datasets` make and `tasks` draw from.
+
+    Class ``c`` owns the rows ``start[c] : start[c] + count[c]`` of every array in ``x``.
+
+    Attributes:
+      x: pytree of arrays ``[M, ...]``; images are uint8, scaled to [0, 1] when a task is fetched.
+      start: int32 ``[C]``.
+      count: int32 ``[C]``, examples of each class; classes may differ in size.
+      names: the classes' names, in order.
+    """
+
+    x: PyTree
+    start: np.ndarray
+    count: np.ndarray
+    names: tuple[str, ...]

@@ -1,0 +1,235 @@
+"""The command line: help, names, run folders, and what is said when something is wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxmeta.cli import main
+from jaxmeta.cli._folder import append, create, write_json
+from jaxmeta.recipes import RECIPES
+
+OMNIGLOT = Path(__file__).parents[3] / "shared" / "data" / "omniglot"
+SINE = ["sinusoid_maml", "--num-steps", "4", "--test-tasks", "64", "--hidden", "8", "--num-test-steps", "2"]
+SMALL = ["--num-steps", "4", "--features", "4", "--test-tasks", "3", "--num-test-queries", "2"]
+TINY = {
+    "glyphs_maml": [*SMALL, "--num-ways", "2", "--tasks-per-step", "2"],
+    "omniglot_maml_5w1s": [*SMALL, "--num-test-steps", "1", "--tasks-per-step", "2"],
+    "omniglot_protonet_5w1s": [*SMALL, "--num-train-ways", "8"],
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Compiled programs are shared between the runs of this file, and left nowhere else."""
+    import jax
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXMETA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        before = jax.config.jax_compilation_cache_dir
+        yield
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture(scope="module")
+def sine(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "sine"
+    assert main(["train", *SINE, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(sine, tmp_path):
+    """A folder whose configuration a test may spoil; the caller passes what changes."""
+
+    def spoil(**changes):
+        about = json.loads((sine / "config.json").read_text()) | changes
+        (tmp_path / "config.json").write_text(json.dumps(about))
+        return tmp_path
+
+    return spoil
+
+
+def fails(capsys, args, *texts):
+    assert main([str(a) for a in args]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("jaxmeta: error: ") and said.err.count("\n") == 1, said.err
+    for text in texts:
+        assert text in said.err
+    return said.err
+
+
+def test_help_and_version(capsys):
+    assert main([]) == main(["--help"]) == main(["--version"]) == 0
+    assert "jaxmeta train [RECIPE]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_knob_is_a_flag(name, capsys):
+    assert main(["train", name, "--help"]) == 0
+    said = capsys.readouterr().out
+    for flag in ("--num-steps", "--seed", "--out", "--num-test-queries", "--meta-lr"):
+        assert flag in said
+    assert ("--data-dir" in said) == name.startswith("omniglot")
+    assert main(["evaluate", "--help"]) == 0
+
+
+def test_list(capsys):
+    assert main(["list"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("glyphs_maml", "protonet", "from_folder", "Conv4"))
+    assert main(["list", "algorithms"]) == 0
+    said = capsys.readouterr().out
+    assert "reptile" in said and "Conv4" not in said
+
+
+def test_unknown_names(capsys, tmp_path):
+    fails(capsys, ["trian"], "did you mean 'train'?")
+    fails(capsys, ["train", "sinusoid_mamal"], "no recipe 'sinusoid_mamal'; did you mean 'sinusoid_maml'")
+    assert main(["train", "sinusoid_maml", "--num-stepz", "3"]) == 2
+    assert "--num-steps" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_run_folder_of_images(name, tmp_path, capsys):
+    data = ["--data-dir", str(OMNIGLOT)] if name.startswith("omniglot") else []
+    if data and not OMNIGLOT.is_dir():
+        pytest.skip(f"needs the official Omniglot zips in {OMNIGLOT}")
+    assert main(["train", name, *TINY[name], *data, "--out", str(tmp_path / "run")]) == 0
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert files == {
+        "config.json",
+        "params",
+        "metrics.jsonl",
+        "timing.jsonl",
+        "results.json",
+        "learning_curve.png",
+        "episodes.png",
+    }
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    rows = [row["name"] for row in results["rows"]]
+    assert rows[-2].startswith("random initialisation, after") and rows[-1] == "nearest neighbour on pixels"
+    assert results["status"] == "finished" and results["step"] == 4
+    assert results["published"].split(" (")[0] in capsys.readouterr().out
+
+
+def test_run_folder_of_regression(sine):
+    files = {path.name for path in sine.iterdir()}
+    assert files == {
+        "config.json",
+        "params",
+        "metrics.jsonl",
+        "timing.jsonl",
+        "results.json",
+        "learning_curve.png",
+        "fits.png",
+    }
+    rows = json.loads((sine / "results.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["before adaptation (0 steps)", "after 1 step", "after 2 steps"]
+    config = json.loads((sine / "config.json").read_text())
+    assert (config["recipe"], config["seed"], config["num_steps"]) == ("sinusoid_maml", 0, 4)
+    metrics = [json.loads(line) for line in (sine / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in metrics] == [4] and "mse" in metrics[0] and "seconds" not in metrics[0]
+    assert "seconds" in json.loads((sine / "timing.jsonl").read_text().splitlines()[0])
+
+
+def test_the_same_seed_gives_the_same_bytes(sine, tmp_path):
+    assert main(["train", *SINE, "--out", str(tmp_path / "again")]) == 0
+    assert main(["train", *SINE, "--seed", "1", "--out", str(tmp_path / "other")]) == 0
+    read = lambda folder, name: (folder / name).read_bytes()
+    for name in ("metrics.jsonl", "results.json", "config.json"):
+        assert read(sine, name) == read(tmp_path / "again", name)
+    assert read(sine, "metrics.jsonl") != read(tmp_path / "other", "metrics.jsonl")
+
+
+def test_evaluate_repeats_the_results(sine, capsys):
+    assert main(["evaluate", str(sine), "--num-tasks", "64", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["rows"]
+    assert found == json.loads((sine / "results.json").read_text())["rows"]
+
+
+def test_evaluate_with_other_steps_and_split(sine, capsys):
+    assert main(["evaluate", str(sine), "--num-tasks", "32", "--split", "val", "--num-inner-steps", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "after 3 steps" in said and "32 held-out tasks" in said and "0.67 after 1 step" in said
+
+
+def test_nothing_is_overwritten(sine, capsys, tmp_path, monkeypatch):
+    before = (sine / "config.json").read_bytes()
+    fails(capsys, ["train", *SINE, "--out", sine], "--out", "nothing is overwritten", "Choose another")
+    assert (sine / "config.json").read_bytes() == before
+    monkeypatch.chdir(tmp_path)
+    assert [str(create("x", None)) for _ in range(2)] == ["runs/x-1", "runs/x-2"]
+
+
+def test_no_folder_is_left_by_a_call_that_cannot_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fails(capsys, ["train", "omniglot_maml_5w1s", "--data-dir", tmp_path / "none"], "data_dir", "none")
+    fails(capsys, ["train", "glyphs_maml", "--num-ways", "0"], "num_ways")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes, texts",
+    [
+        ({"recipe": "sinusoid_mamal"}, ["no recipe", "did you mean 'sinusoid_maml'"]),
+        ({"recipe": ["os.system"]}, ["no recipe"]),
+        ({"arguments": {"num_stepz": 4}}, ["no argument 'num_stepz'", "did you mean 'num_steps'"]),
+        ({"arguments": {"num_steps": "4"}}, ["`num_steps` must be int, got '4'"]),
+        ({"arguments": {"kernel_init": "evil"}}, ["`kernel_init`"]),
+        ({"arguments": 3}, ["`arguments` must be an object"]),
+        ({"seed": "x"}, ["`seed` must be a whole number"]),
+        ({"format": 99}, ["format 99"]),
+    ],
+)
+def test_a_strangers_configuration(copy, capsys, changes, texts):
+    fails(capsys, ["evaluate", copy(**changes)], "config.json", *texts)
+
+
+def test_a_damaged_configuration(capsys, tmp_path):
+    fails(capsys, ["evaluate", tmp_path], "is not a run folder")
+    for text in ("", '{"format": 1, ', "[" * 100_000, "\x00"):
+        (tmp_path / "config.json").write_text(text)
+        fails(capsys, ["evaluate", tmp_path], "config.json")
+
+
+def test_parameters_of_another_model(sine, copy, capsys):
+    arguments = json.loads((sine / "config.json").read_text())["arguments"] | {"hidden": 9}
+    folder = copy(arguments=arguments)
+    fails(capsys, ["evaluate", folder], "there is no checkpoint")
+    (folder / "params").symlink_to(sine / "params")
+    fails(capsys, ["evaluate", folder], "another model", "params/dense0/kernel: float32[1, 8] instead of float32[1, 9]")
+
+
+def test_evaluate_refuses_what_makes_no_sense(sine, capsys):
+    fails(capsys, ["evaluate", sine, "--num-inner-steps", "0"], "at least 1")
+    fails(capsys, ["evaluate", sine, "--num-tasks", "0"], "`num_tasks` must be at least 1")
+    fails(capsys, ["evaluate", sine, "--data-dir", "x"], "reads no data")
+
+
+def test_divergence_keeps_the_last_good_state(tmp_path, capsys):
+    call = [
+        "sinusoid_maml",
+        "--num-steps",
+        "600",
+        "--hidden",
+        "4",
+        "--inner-lr",
+        "1e30",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main(["train", *call]) == 3
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["status"] == "diverged" and "NaN or infinite" in results["message"]
+    assert "diverged at step" in capsys.readouterr().out
+    assert (tmp_path / "run" / "params" / "checkpoint.json").is_file()
+
+
+def test_json_has_no_nan_and_no_numpy(tmp_path):
+    write_json(tmp_path / "a.json", {"x": [np.float32(np.nan), np.int32(3)], "y": float("inf")})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": [None, 3], "y": None}
+    append(tmp_path / "a.jsonl", {"x": 1}), append(tmp_path / "a.jsonl", {"x": 2})
+    assert (tmp_path / "a.jsonl").read_text() == '{"x": 1}\n{"x": 2}\n'
+    assert len(list(tmp_path.iterdir())) == 2

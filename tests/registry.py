@@ -1,0 +1,169 @@
+"""The one table of learners and the one table of kinds of task. A new algorithm adds one row."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen
+
+import jaxmeta as jm
+from jaxmeta import Batch, Task
+from jaxmeta.algorithms._template import template
+from jaxmeta.types import Aux, MetaLearner, Variables
+
+KEY = jax.random.key(0)
+
+
+class Row(NamedTuple):
+    """make(model, loss_fn) -> learner; ``classifies``: it needs ways; ``optimizer`` outside."""
+
+    make: Callable[..., MetaLearner]
+    classifies: bool = False
+    optimizer: optax.GradientTransformation = optax.adam(1e-2)
+
+
+SGD = optax.sgd(0.1)
+LEARNERS = {
+    "maml": Row(partial(jm.maml, inner_optimizer=SGD, num_steps=3)),
+    "maml_adam": Row(partial(jm.maml, inner_optimizer=jm.inner.adam(0.05), num_steps=2)),
+    "maml_reverse": Row(partial(jm.maml, inner_optimizer=SGD, num_steps=3, gradient="reverse", remat=1)),
+    "fomaml": Row(partial(jm.maml, inner_optimizer=SGD, num_steps=3, first_order=True)),
+    "anil": Row(partial(jm.anil, inner_optimizer=SGD, num_steps=3)),
+    "boil": Row(partial(jm.boil, inner_optimizer=SGD, num_steps=3)),
+    "reptile": Row(partial(jm.reptile, inner_optimizer=SGD, num_steps=3), optimizer=optax.sgd(0.5)),
+    "reptile_adam": Row(
+        partial(jm.reptile, inner_optimizer=jm.inner.adam(0.02, b1=0.0), num_steps=4, batch_size=3),
+        optimizer=optax.sgd(0.5),
+    ),
+    "meta_sgd": Row(partial(jm.meta_sgd, num_steps=2)),
+    "template": Row(template),
+    "protonet": Row(jm.protonet, classifies=True),
+    "protonet_cosine": Row(partial(jm.protonet, distance="cosine"), classifies=True),
+}
+
+
+class Net(linen.Module):
+    """Dense, optional BatchNorm, tanh, dropout and a head, on a pytree of inputs flattened to [N, ..., D]."""
+
+    num_outputs: int = 3
+    norm: bool = False
+    dropout: float = 0.0
+
+    @linen.compact
+    def __call__(self, x, train: bool = False):
+        x = jnp.concatenate(jax.tree.leaves(x), -1)
+        x = linen.Dense(8, name="body")(x)
+        if self.norm:
+            x = linen.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(x)
+        x = linen.Dropout(self.dropout, deterministic=not train)(jnp.tanh(x))
+        return linen.Dense(self.num_outputs, name="head")(x)
+
+
+class Kind(NamedTuple):
+    """A kind of task: its sampler (a function of a key), a network for it, and the loss."""
+
+    sampler: Callable[[jax.Array], Task]
+    net: linen.Module
+    loss_fn: Callable
+    classifies: bool = False
+
+
+WAYS = jnp.ones(3, bool)
+
+
+def classification(key) -> Task:
+    """Three Gaussian blobs, 2 + 4 points each."""
+    k_means, k_noise = jax.random.split(key)
+    means = 2 * jax.random.normal(k_means, (3, 1, 4))
+    x = means + 0.3 * jax.random.normal(k_noise, (3, 6, 4))
+    y = jnp.broadcast_to(jnp.arange(3)[:, None], (3, 6))
+    split = lambda rows: Batch(x[:, rows].reshape(-1, 4), y[:, rows].reshape(-1), ways=WAYS)
+    return Task(split(slice(0, 2)), split(slice(2, 6)))
+
+
+def regression(key) -> Task:
+    """A line through the origin with a slope of its own."""
+    k_slope, k_x = jax.random.split(key)
+    x = jax.random.normal(k_x, (10, 2))
+    y = x @ jax.random.normal(k_slope, (2, 3))
+    return Task(Batch(x[:5], y[:5]), Batch(x[5:], y[5:]))
+
+
+def tokens(key) -> Task:
+    """Labels for the tokens of padded sentences: [N, L] targets, weight hides the padding."""
+    k_map, k_x, k_length = jax.random.split(key, 3)
+    x = jax.random.normal(k_x, (8, 5, 4))
+    y = jnp.argmax(x @ jax.random.normal(k_map, (4, 3)), -1)
+    weight = (jnp.arange(5)[None] < jax.random.randint(k_length, (8, 1), 1, 6)).astype(jnp.float32)
+    return Task(Batch(x[:4], y[:4], weight[:4], WAYS), Batch(x[4:], y[4:], weight[4:], WAYS))
+
+
+def pairs(key) -> Task:
+    """Ratings of (user, item) pairs, as in recommendation."""
+    k_user, k_item, k_noise = jax.random.split(key, 3)
+    user, item = jax.random.normal(k_user, (10, 3)), jax.random.normal(k_item, (10, 3))
+    y = (user * item).sum(-1, keepdims=True) + 0.1 * jax.random.normal(k_noise, (10, 1))
+    batch = lambda rows: Batch({"user": user[rows], "item": item[rows]}, y[rows])
+    return Task(batch(slice(0, 5)), batch(slice(5, 10)))
+
+
+KINDS = {
+    "classification": Kind(classification, Net(), jm.losses.cross_entropy, classifies=True),
+    "regression": Kind(regression, Net(), jm.losses.mse),
+    "tokens": Kind(tokens, Net(), jm.losses.cross_entropy),
+    "pairs": Kind(pairs, Net(1), jm.losses.mse),
+}
+
+
+def bandit(key) -> Task:
+    """A two-armed bandit environment: nothing in it is a `Batch`."""
+    arms = jax.random.uniform(key, (2,))
+    return Task({"arms": arms}, {"arms": arms})
+
+
+def bandit_learner() -> MetaLearner:
+    """One policy-gradient step on 32 pulls, then the expected reward: reinforcement learning in four functions."""
+
+    def adapt(meta, support, key=None):
+        key = KEY if key is None else key
+        pulls = jax.random.categorical(key, meta.params["logits"], shape=(32,))
+        reward = support["arms"][pulls]
+        surrogate = lambda logits: -jnp.mean(jax.nn.log_softmax(logits)[pulls] * (reward - reward.mean()))
+        return meta.params["logits"] - meta.params["lr"] * jax.grad(surrogate)(meta.params["logits"])
+
+    def value(logits, environment):
+        return jax.nn.softmax(logits) @ environment["arms"]
+
+    def loss(meta, task, key):
+        adapted = adapt(meta, task.support, key)
+        reward = value(adapted, task.query)
+        return -reward, Aux(meta.state, {"reward": reward})
+
+    init = lambda key, task: Variables({"logits": jnp.zeros(2), "lr": jnp.ones(())})
+    predict = lambda meta, adapted, x, key=None: jax.nn.softmax(adapted)
+    return MetaLearner(init, adapt, predict, loss)
+
+
+def stack(sampler: Callable[[jax.Array], Any], num_tasks: int, seed: int = 0) -> Any:
+    """Tasks stacked on a leading axis."""
+    return jax.vmap(sampler)(jax.random.split(jax.random.key(seed), num_tasks))
+
+
+# Every learner meets labels and padding; those below stand for their relatives on the other kinds.
+EVERYWHERE = ("maml", "reptile", "meta_sgd")
+CASES = [
+    (learner, kind)
+    for learner, row in LEARNERS.items()
+    for kind, about in KINDS.items()
+    if (about.classifies or not row.classifies)  # prototypes need one label per example
+    and (kind in ("classification", "tokens") or learner in EVERYWHERE)
+]
+
+
+def build(learner: str, kind: str, **net_options) -> MetaLearner:
+    """The learner of a row on the network of a kind of task."""
+    about = KINDS[kind]
+    return LEARNERS[learner].make(jm.from_linen(about.net.clone(**net_options)), about.loss_fn)

@@ -1,0 +1,71 @@
+"""What holds for every sampler: a new one adds one row."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxmeta import tasks
+from jaxmeta.types import ClassSet
+
+rng = np.random.default_rng(0)
+DATA = ClassSet(rng.integers(0, 256, [40, 6, 6, 1], dtype=np.uint8), np.arange(0, 40, 8), np.full(5, 8), tuple("abcde"))
+SMALL = {"num_ways": 3, "num_shots": 1, "num_queries": 2}
+RANGES = {"num_ways": (2, 3), "num_shots": (1, 2), "num_queries": 2}
+SAMPLERS = {
+    "episodes": lambda: tasks.episodes(DATA, **SMALL, rotate="extra"),
+    "episodes_ranges": lambda: tasks.episodes(DATA, **RANGES, rotate="draw"),
+    "sinusoid": lambda: tasks.sinusoid(noise=0.1),
+    "glyphs": lambda: tasks.glyphs(**SMALL),
+}
+KEYS = jax.random.split(jax.random.key(0), 2)
+
+
+@pytest.fixture(scope="module", params=SAMPLERS)
+def sampler(request):
+    return SAMPLERS[request.param]()
+
+
+@pytest.fixture(scope="module")
+def eager(sampler):
+    return [sampler(key) for key in KEYS]
+
+
+def assert_close(a, b, atol=1e-4):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=atol), a, b)
+
+
+def test_pure_function_of_its_key(sampler, eager):
+    assert_close(sampler(KEYS[0]), eager[0], atol=0)
+    assert np.abs(eager[0].support.x - eager[1].support.x).max() > 1e-3
+
+
+def test_jit_equals_eager_in_one_compilation(sampler, eager):
+    call = jax.jit(lambda s, k: s(k))
+    for key, task in zip(KEYS, eager, strict=True):
+        assert_close(call(sampler, key), task)
+    assert call._cache_size() == 1
+
+
+def test_vmap_equals_loop(sampler, eager):
+    batch = jax.jit(lambda s, k: jax.vmap(s)(k))(sampler, KEYS)
+    for i, task in enumerate(eager):
+        assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], batch), task)
+
+
+def test_call_is_draw_then_fetch(sampler, eager):
+    assert_close(sampler.fetch(sampler.draw(KEYS[1])), eager[1], atol=0)
+
+
+def test_a_sampler_is_a_pytree_of_arrays(sampler, eager):
+    leaves, structure = jax.tree.flatten(sampler)
+    assert leaves and all(isinstance(leaf, jax.Array) for leaf in leaves)
+    hash(structure)
+    assert_close(jax.tree.unflatten(structure, leaves)(KEYS[0]), eager[0], atol=0)
+
+
+def test_support_and_query_agree(eager):
+    for task in eager:
+        for batch in task:
+            sizes = {leaf.shape[0] for leaf in (batch.x, batch.y, batch.weight) if leaf is not None}
+            assert len(sizes) == 1
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(batch))

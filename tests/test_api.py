@@ -1,0 +1,101 @@
+"""The public face: everything exported is documented and annotated, imports point one way, importing is light."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxmeta as jm
+
+PACKAGE = Path(jm.__file__).parent
+MODULES = ["losses", "inner", "tasks", "datasets", "algorithms", "backbones", "ops", "plots", "checkpoint", "recipes"]
+
+
+def public():
+    for module in [jm, *(getattr(jm, name) for name in MODULES)]:
+        names = getattr(module, "__all__", None) or [
+            n
+            for n, v in vars(module).items()
+            if inspect.isfunction(v) and v.__module__ == module.__name__ and n[0] != "_"
+        ]
+        for name in names:
+            value = getattr(module, name)
+            if callable(value):
+                yield pytest.param(value, id=f"{module.__name__}.{name}")
+
+
+@pytest.mark.parametrize("value", list(public()))
+def test_public_names_are_documented_and_annotated(value):
+    assert inspect.getdoc(value), "no docstring"
+    if inspect.isfunction(value):
+        parameters = inspect.signature(value).parameters.values()
+        bare = [p.name for p in parameters if p.annotation is p.empty and p.name not in ("key", "x", "y")]
+        variadic = [p.name for p in parameters if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        assert set(bare) <= set(variadic), f"without annotation: {bare}"
+
+
+# Each room, and what it may import from.
+ROOMS = {
+    "types": set(),
+    "checks": {"types"},
+    "losses": {"types"},
+    "inner": {"types"},
+    "ops": {"types"},
+    "models": {"types", "ops"},
+    "learner": {"types", "losses", "inner"},
+    "algorithms": {"types", "losses", "inner", "learner"},
+    "backbones": {"types", "ops"},
+    "step": {"types", "checks"},
+    "evaluation": {"types", "losses", "step"},
+    "fit": {"types", "step", "evaluation"},
+    "tasks": {"types"},
+    "datasets": {"types"},
+    "checkpoint": {"types"},
+    "plots": {"types"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """The rooms that a file imports, itself left out."""
+    own = path.relative_to(PACKAGE).parts
+    room, found = own[0].removesuffix(".py"), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = list(own[: len(own) - node.level]) + (node.module or "").split(".")
+            names = [base[0]] if base[0] else [alias.name for alias in node.names]
+            found |= set(names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jaxmeta."):
+            found.add(node.module.split(".")[1])
+    return found - {room, ""}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_one_way(room):
+    files = [PACKAGE / f"{room}.py"] if (PACKAGE / f"{room}.py").exists() else sorted((PACKAGE / room).glob("*.py"))
+    for path in files:
+        assert imports_of(path) <= ROOMS[room], f"{path.name} imports {imports_of(path) - ROOMS[room]}"
+
+
+def test_private_jax_is_used_in_one_file_only():
+    users = {
+        p.name for p in PACKAGE.rglob("*.py") if "jax._src" in p.read_text() or "jax.interpreters" in p.read_text()
+    }
+    assert users <= {"_task_conv.py"}
+
+
+def test_importing_is_light():
+    heavy = "flax tensorflow tensorflow_datasets orbax matplotlib sklearn PIL rich tyro scipy.stats".split()
+    code = f"import sys, jaxmeta; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_file_is_long():
+    assert {p.name: n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 300} == {}
+
+
+def test_a_new_algorithm_is_one_short_file():
+    assert len((PACKAGE / "algorithms" / "_template.py").read_text().splitlines()) < 80

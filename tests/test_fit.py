@@ -1,0 +1,166 @@
+"""The host loop: reproducible, resumable, validated, stoppable; several seeds; several devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType
+from registry import KEY, KINDS, build
+
+import jaxmeta as jm
+from jaxmeta import Diverged, EarlyStopping, Progress
+
+SAMPLER = KINDS["regression"].sampler
+LEARNER, ADAM = build("maml", "regression"), optax.adam(1e-2)
+STATE = jm.init(LEARNER, SAMPLER, ADAM, key=KEY)
+OPTIONS = {"tasks_per_step": 4, "log_every": 5}
+
+
+def fit(state=STATE, **options):
+    return jm.fit(LEARNER, SAMPLER, ADAM, state, **{**OPTIONS, **options})
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a[1:3], b[1:3])  # meta, opt_state
+
+
+def test_stopped_and_continued_equals_uninterrupted_bit_for_bit():
+    whole, history = fit(num_steps=23)
+    half, first = fit(num_steps=7)
+    both, second = fit(half, num_steps=23)
+    assert_equal(whole, both)
+    np.testing.assert_array_equal(history["loss"], np.concatenate([first["loss"], second["loss"]]))
+    np.testing.assert_array_equal(history["step"], np.arange(1, 24))
+
+
+def test_how_often_it_reports_changes_nothing():
+    assert_equal(fit(num_steps=12)[0], fit(num_steps=12, log_every=12)[0])
+
+
+def test_it_is_meta_step_on_the_tasks_of_each_step():
+    from jaxmeta.step import draw_tasks
+
+    state, step = STATE, jax.jit(jm.meta_step(LEARNER, ADAM))
+    for _ in range(3):
+        state, _ = step(state, draw_tasks(SAMPLER, state, 4))
+    fitted, _ = fit(num_steps=3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), state[1:3], fitted[1:3])
+
+
+def test_the_callers_state_stays_valid():
+    fit(num_steps=5)
+    assert bool(jnp.isfinite(jax.tree.leaves(STATE.meta.params)[0]).all())
+
+
+def test_one_compilation_whatever_the_number_of_steps():
+    from jaxmeta.fit import _runner
+
+    fit(num_steps=13)
+    fit(num_steps=3)
+    fit(num_steps=31)
+    assert sum(program._cache_size() for program in _runner(LEARNER, ADAM, None, 4, None, 5, None).programs) == 1
+
+
+def test_one_by_one_equals_a_loop_on_the_device(monkeypatch):
+    expected, history = fit(num_steps=13)
+    monkeypatch.setattr(jax, "default_backend", lambda: "elsewhere")
+    looped, again = fit(num_steps=13)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), expected.meta, looped.meta)
+    np.testing.assert_allclose(history["loss"], again["loss"], rtol=1e-4)
+
+
+def test_validation_callbacks_and_history():
+    seen: list[Progress] = []
+    _, history = fit(num_steps=20, eval_sampler=SAMPLER, eval_every=8, eval_tasks=6, callbacks=[seen.append])
+    assert [p.step for p in seen] == [5, 8, 10, 15, 16, 20]
+    assert [p.step for p in seen if p.estimates] == [8, 16, 20] == history["eval/step"].tolist()
+    assert history["eval/mse"].shape == history["eval/mse/ci95"].shape == (3,)
+    np.testing.assert_allclose(seen[0].metrics["loss"], history["loss"][:5].mean(), rtol=1e-6)
+    assert seen[-1].estimates["mse"].num_tasks == 6
+
+
+def test_a_callback_ends_training():
+    state, history = fit(num_steps=50, callbacks=[lambda progress: progress.step >= 10])
+    assert int(state.step) == 10 == len(history["loss"])
+
+
+@pytest.mark.parametrize("mode, stops_at", [("min", 50), ("max", 15)])
+def test_early_stopping_keeps_the_best(mode, stops_at):
+    """The error falls, so `min` goes on and `max` has its best at the first validation."""
+    stopping = EarlyStopping("mse", patience=2, mode=mode)
+    state, history = fit(num_steps=50, eval_sampler=SAMPLER, eval_every=5, eval_tasks=200, callbacks=[stopping])
+    best = getattr(np, f"arg{mode}")(history["eval/mse"])
+    assert stopping.best_step == history["eval/step"][best]
+    if mode == "max":
+        assert int(state.step) == stops_at
+    found = jm.evaluate(LEARNER, stopping.best_meta, SAMPLER, num_tasks=200)["mse"].mean
+    np.testing.assert_allclose(found, stopping.best, rtol=1e-6)
+
+
+def test_several_seeds_at_once_equal_one_after_the_other():
+    keys = jax.random.split(KEY, 3)
+    states = jm.init(LEARNER, SAMPLER, ADAM, key=keys)
+    together, history = fit(states, num_steps=6, eval_sampler=SAMPLER, eval_every=6, eval_tasks=5)
+    assert history["loss"].shape == (6, 3) and together.step.shape == (3,)
+    for i, key in enumerate(keys):
+        alone, row = fit(jm.init(LEARNER, SAMPLER, ADAM, key=key), num_steps=6)
+        np.testing.assert_allclose(history["loss"][:, i], row["loss"], rtol=1e-3)
+    found = jm.evaluate_seeds(LEARNER, together.meta, SAMPLER, num_tasks=5)["mse"]
+    each = [
+        jm.evaluate(LEARNER, jax.tree.map(lambda a, i=i: a[i], together.meta), SAMPLER, num_tasks=5)["mse"].mean
+        for i in range(3)
+    ]
+    np.testing.assert_allclose(found.mean, np.mean(each), rtol=1e-6)
+    np.testing.assert_allclose(found.ci95, 4.302653 * np.std(each, ddof=1) / 3**0.5, rtol=1e-5)  # t, 2 degrees
+
+
+def test_a_mesh_splits_the_tasks_and_changes_nothing():
+    mesh = jax.make_mesh((2,), ("task",), axis_types=(AxisType.Auto,))
+    one, _ = fit(num_steps=3)
+    two, _ = fit(num_steps=3, mesh=mesh)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), one.meta, two.meta)
+    assert len(jax.tree.leaves(two.meta)[0].sharding.device_set) == 2
+
+
+def test_a_step_of_ones_own():
+    def step(state, tasks):
+        return state._replace(step=state.step + 1), {"support": tasks.support.x.mean()}
+
+    state, history = fit(num_steps=4, step=step)
+    assert int(state.step) == 4 and history["support"].shape == (4,)
+    assert_equal(state, STATE)
+
+
+def test_divergence_is_an_error_that_keeps_the_last_good_state():
+    wild = jm.maml(jm.from_linen(KINDS["regression"].net), jm.losses.mse, inner_optimizer=optax.sgd(1e30), num_steps=3)
+    state = jm.init(wild, SAMPLER, ADAM, key=KEY)
+    with pytest.raises(
+        Diverged, match="10 updates in a row, up to step 10, were left out.* Likely causes: .*eps_root"
+    ) as caught:
+        jm.fit(wild, SAMPLER, ADAM, state, num_steps=100, max_skipped=10, **OPTIONS)
+    assert_equal(caught.value.state, state)
+
+
+def test_nothing_to_do():
+    state, history = fit(fit(num_steps=4)[0], num_steps=4)
+    assert int(state.step) == 4 and history["step"].size == 0
+
+
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        ({"num_steps": 0}, "`num_steps` must be at least 1, got 0"),
+        ({"num_steps": 5, "tasks_per_step": 0}, "`tasks_per_step` must be at least 1"),
+        ({"num_steps": 5, "eval_every": 2}, "`eval_every=2` needs an `eval_sampler`"),
+        ({"num_steps": 5, "chunk": 3}, "`chunk` must divide the 4 tasks"),
+    ],
+)
+def test_errors(options, text):
+    with pytest.raises(ValueError, match=text):
+        fit(**options)
+
+
+def test_a_metric_that_validation_does_not_have():
+    with pytest.raises(ValueError, match="`metric` 'accuracy' is not among the validation's metrics"):
+        fit(num_steps=5, eval_sampler=SAMPLER, eval_every=5, callbacks=[EarlyStopping("accuracy")])

@@ -1,0 +1,156 @@
+"""The outer step: identity of tasks, skipped updates, estimators, and what it says about bad input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from registry import KEY, KINDS, Net, bandit_learner, build, classification, stack
+
+import jaxmeta as jm
+from jaxmeta import Batch, MetaLearner, Task, Variables
+from jaxmeta.step import draw_tasks, task_keys
+from jaxmeta.types import Aux
+
+MODEL = jm.from_linen(Net())
+
+
+def test_a_task_is_its_seed_step_and_index():
+    """k = fold_in(key, step); k_data, k_learn = split(k); task i is drawn with fold_in(k_data, i)."""
+    learner = build("maml", "regression")
+    state = jm.init(learner, KINDS["regression"].sampler, optax.sgd(0.1), key=KEY)._replace(step=jnp.int32(7))
+    k_data, _ = jax.random.split(jax.random.fold_in(KEY, 7))
+    expected = [KINDS["regression"].sampler(jax.random.fold_in(k_data, i)) for i in range(3)]
+    drawn = draw_tasks(KINDS["regression"].sampler, state, 3)
+    jax.tree.map(np.testing.assert_array_equal, drawn, jax.tree.map(lambda *a: jnp.stack(a), *expected))
+    fewer = draw_tasks(KINDS["regression"].sampler, state, 2)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[:2], b), drawn, fewer)
+
+
+def test_the_key_never_changes_and_every_task_learns_with_its_own():
+    seen = lambda meta, task, key: (jnp.sum(meta.params * 0.0), Aux((), {"u": jax.random.uniform(key)}))
+    learner = MetaLearner(lambda key, task: Variables(jnp.zeros(1)), None, None, seen)  # type: ignore[arg-type]
+    state = jm.init(learner, classification, optax.sgd(0.1), key=KEY)
+    step = jm.meta_step(learner, optax.sgd(0.1))
+    new, metrics = step(state, stack(classification, 5))
+    _, k_learn = jax.random.split(jax.random.fold_in(KEY, 0))
+    expected = np.mean([jax.random.uniform(k) for k in task_keys(k_learn, 5)])
+    np.testing.assert_allclose(metrics["u"], expected, rtol=1e-6)
+    assert (jax.random.key_data(new.key) == jax.random.key_data(KEY)).all()
+    assert step(new, stack(classification, 5))[1]["u"] != metrics["u"]
+
+
+def test_a_step_that_is_not_finite_is_left_out_whole():
+    learner = build("maml", "regression")
+    adam = optax.adam(0.1)
+    tasks = stack(KINDS["regression"].sampler, 3)
+    state = jm.init(learner, KINDS["regression"].sampler, adam, key=KEY)
+    bad = tasks._replace(query=tasks.query._replace(y=tasks.query.y.at[1, 0].set(jnp.nan)))
+    new, metrics = jax.jit(jm.meta_step(learner, adam))(state, bad)
+    jax.tree.map(np.testing.assert_array_equal, (new.meta, new.opt_state), (state.meta, state.opt_state))
+    assert metrics["skipped"] == 1 and int(new.step) == 1
+    assert jm.meta_step(learner, adam)(new, tasks)[1]["skipped"] == 0
+
+
+def test_an_update_that_is_not_finite_is_left_out_though_its_gradient_is():
+    """A gradient of 1e25 is finite, its square in Adam's memory is not."""
+    learner = build("maml", "regression")
+    adam = optax.adam(0.1)
+    state = jm.init(learner, KINDS["regression"].sampler, adam, key=KEY)
+    huge = lambda mean_loss: (
+        lambda *args: (jax.tree.map(lambda p: jnp.full_like(p, 1e25), args[0]), mean_loss(*args)[1])
+    )
+    new, metrics = jax.jit(jm.meta_step(learner, adam, gradient=huge))(state, stack(KINDS["regression"].sampler, 3))
+    assert metrics["skipped"] == 1
+    jax.tree.map(np.testing.assert_array_equal, (new.meta, new.opt_state), (state.meta, state.opt_state))
+
+
+def test_an_estimator_of_ones_own():
+    """Antithetic evolution strategies through `gradient=` point where backpropagation does."""
+
+    def antithetic(mean_loss, sigma=0.05, pairs=512):
+        def grad_fn(params, state, tasks, keys):
+            flat, unravel = jax.flatten_util.ravel_pytree(params)
+            noise = jax.random.normal(jax.random.key(3), (pairs, flat.size))
+            value = lambda e: mean_loss(unravel(flat + sigma * e), state, tasks, keys)[0]
+            slope = (jax.vmap(value)(noise) - jax.vmap(value)(-noise)) / (2 * sigma)
+            return unravel((slope[:, None] * noise).mean(0)), mean_loss(params, state, tasks, keys)[1]
+
+        return grad_fn
+
+    learner, sgd = bandit_learner(), optax.sgd(1.0)
+    from registry import bandit
+
+    tasks = stack(bandit, 16)
+    state = jm.init(learner, bandit, sgd, key=KEY)
+    exact, _ = jax.jit(jm.meta_step(learner, sgd))(state, tasks)
+    estimated, _ = jax.jit(jm.meta_step(learner, sgd, gradient=antithetic))(state, tasks)
+    moved = lambda new: (
+        jax.flatten_util.ravel_pytree(new.meta.params)[0] - jax.flatten_util.ravel_pytree(state.meta.params)[0]
+    )
+    a, b = moved(exact), moved(estimated)
+    assert float(a @ b / jnp.linalg.norm(a) / jnp.linalg.norm(b)) > 0.9
+
+
+def test_variable_ways_train_one_head():
+    """Absent ways get the lowest finite logit, so they take no probability and no gradient."""
+    learner = build("maml", "classification")
+    ways = jnp.array([True, True, False])
+    task = jax.tree.map(lambda a: a, classification(KEY))
+    keep = lambda batch: Batch(batch.x, batch.y, (batch.y < 2).astype(jnp.float32), ways)
+    task = Task(keep(task.support), keep(task.query))
+    meta = learner.init(KEY, task)
+    outputs = learner.predict(meta, learner.adapt(meta, task.support), task.query.x)
+    assert bool((outputs[:, 2] == jnp.finfo(jnp.float32).min).all()) and bool((outputs.argmax(-1) < 2).all())
+    grads = jax.grad(lambda p: learner.loss(Variables(p, meta.state), task, KEY)[0])(meta.params)
+    assert bool(grads["head"]["bias"][2] == 0) and bool(jnp.isfinite(grads["head"]["kernel"]).all())
+
+
+def test_prototypes_train_and_test_with_different_ways():
+    learner = jm.protonet(jm.from_linen(jm.backbones.MLP((8,))))
+    sampler = lambda ways: jm.tasks.glyphs(num_ways=ways, num_shots=1, num_queries=1, size=14)
+    state = jm.init(learner, sampler(8), optax.sgd(0.1), key=KEY)
+    assert jm.evaluate(learner, state.meta, sampler(3), num_tasks=4)["accuracy"].num_tasks == 4
+
+
+def _task(**changes):
+    task = classification(KEY)
+    return task._replace(support=task.support._replace(**changes))
+
+
+@pytest.mark.parametrize(
+    "task, text",
+    [
+        (_task(y=jnp.zeros(4, jnp.int32)), "`task.support` has 6 inputs but 4 targets"),
+        (_task(y=jnp.full(6, 3)), "`task.support.y` has labels from 3 to 3, but `ways` has length 3"),
+        (_task(y=jnp.full(6, -1)), "`task.support.y` has labels from -1 to -1"),
+        (_task(x=jnp.full((6, 4), jnp.nan)), "`task.support.x` holds NaN"),
+        (_task(ways=jnp.ones(7, bool)), "The model gives 3 logits but the task has 7 ways"),
+        (_task(weight=jnp.ones(4)), "`task.support.weight` has shape"),
+    ],
+    ids=["lengths", "label too large", "negative label", "nan", "more ways than outputs", "weight"],
+)
+def test_bad_tasks_are_named_before_training(task, text):
+    learner = jm.maml(MODEL, jm.losses.cross_entropy)
+    with pytest.raises(ValueError, match=text):
+        jm.init(learner, task, optax.sgd(0.1), key=KEY)
+
+
+def test_other_errors():
+    learner = build("maml", "classification")
+    with pytest.raises(TypeError, match="`key` must be a typed key"):
+        jm.init(learner, classification, optax.sgd(0.1), key=0)  # type: ignore[arg-type]
+    state = jm.init(learner, classification, optax.sgd(0.1), key=KEY)
+    with pytest.raises(ValueError, match="`chunk` must divide the 4 tasks of a step, got 3"):
+        jm.meta_step(learner, optax.sgd(0.1), chunk=3)(state, stack(classification, 4))
+    with pytest.raises(ValueError, match="The number of ways is unknown"):
+        support = classification(KEY).support._replace(ways=None)
+        jm.protonet(MODEL).adapt(MODEL.init(KEY, support.x), support)
+    with pytest.raises(ValueError, match="`distance` must be one of"):
+        jm.protonet(MODEL, distance="manhattan")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`adapt_only` chooses none of the parameters.*body/kernel"):
+        jm.anil(MODEL, jm.losses.cross_entropy, head="top").adapt(state.meta, classification(KEY).support)
+    with pytest.raises(ValueError, match="`num_steps` must be >= 0, got -2"):
+        jm.maml(MODEL, jm.losses.cross_entropy, num_steps=-2)
+    with pytest.raises(ValueError, match="`batch_size` must be 1 to 6"):
+        jm.reptile(MODEL, jm.losses.cross_entropy, batch_size=9).adapt(state.meta, classification(KEY).support)
