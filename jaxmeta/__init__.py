@@ -4,7 +4,7 @@ The public names, in reading order. `backbones` and `recipes` need flax and load
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import algorithms, datasets, inner, losses, ops, tasks
 from .algorithms import anil, boil, maml, meta_sgd, protonet, reptile
@@ -14,6 +14,9 @@ from .learner import Adapted, episodic
 from .models import from_functions, from_linen, from_nnx
 from .step import backprop, init, meta_step
 from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model, Sampler, Task, Variables
+
+if TYPE_CHECKING:
+    from . import backbones, checkpoint, plots, recipes
 
 __version__ = "0.1.0"
 

@@ -1,6 +1,7 @@
 """What is wrong with a task, said before it is traced."""
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from .types import Batch, Task

@@ -124,7 +124,7 @@ def fit(
         if worst >= max_skipped:
             raise Diverged(_why(worst, until), state)
         estimates = None
-        if eval_every and (until % eval_every == 0 or until == num_steps):
+        if eval_every and eval_sampler is not None and (until % eval_every == 0 or until == num_steps):
             estimates = validate(learner, state.meta, eval_sampler, num_tasks=eval_tasks)
             log.add_estimates(until, estimates)
         means = {name: row.mean(0) for name, row in rows.items()}

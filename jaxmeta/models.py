@@ -108,7 +108,7 @@ def from_linen(module: Any, *, norm: Norm = "transductive") -> Model:
         return Variables(variables.pop("params", {}), variables)
 
     def call(variables: Variables, x: PyTree, how: _Pass) -> tuple[Any, PyTree]:
-        rngs = None if how.deterministic else {"dropout": how.key}
+        rngs = None if how.key is None or how.deterministic else {"dropout": how.key}
         with linen.intercept_methods(partial(control, how)):
             return module.apply(
                 {"params": variables.params, **(variables.state or {})},
@@ -184,7 +184,8 @@ def from_nnx(build: Callable[[Any], Any], *, norm: Norm = "transductive") -> Mod
             outputs = module(x, **_choose(how, accepted))
         finally:
             _CURRENT.reset(token)
-        return outputs, nnx.to_pure_dict(nnx.split(module, *groups)[3])
+        _, _, _, state = nnx.split(module, *groups)
+        return outputs, nnx.to_pure_dict(state)
 
     return _with_policy(init, call, norm)
 
@@ -281,5 +282,5 @@ def _accepted(function: Callable) -> set[str]:
     return {"train", "weight", "key"} if anything else {p.name for p in parameters}
 
 
-def _choose(how: _Pass, accepted: set[str]) -> dict[str, bool]:
+def _choose(how: _Pass, accepted: set[str]) -> dict[str, Any]:
     return {name: flag for name, flag in how.flags.items() if name in accepted}

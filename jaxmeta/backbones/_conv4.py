@@ -92,7 +92,8 @@ class NnxConv4(nnx.Module):
         if num_outputs is not None:
             size = features if pool == "stride" else features * (height // 2**BLOCKS) * (width // 2**BLOCKS)
             self.head = nnx.Linear(size, num_outputs, kernel_init=initializer(head_init), dtype=dtype, rngs=rngs)
-        self.pool, self.has_head = pool, num_outputs is not None
+        self.pool: Pool = pool
+        self.has_head = num_outputs is not None
 
     def __call__(self, x):
         for i in range(BLOCKS):
