@@ -16,7 +16,7 @@ from pathlib import Path
 from _report import write
 
 RECIPES = {
-    "omniglot_maml_5w1s": ["--schedule", "cosine", "--num-steps", "6500", "--resize", "antialias"],
+    "omniglot_maml_5w1s": ["--schedule", "cosine", "--num-steps", "10000", "--resize", "antialias"],
     "omniglot_protonet_5w1s": [],
 }
 
