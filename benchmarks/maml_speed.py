@@ -1,0 +1,64 @@
+"""The exact meta-gradient of MAML: this library, PyTorch and plain JAX on the same inputs, in one run.
+
+    pip install torch==2.13.0 higher && python benchmarks/maml_speed.py
+
+Every contender returns the same loss and meta-gradient, which is checked first (1e-4). Ratios are this
+library's time divided by the contender's: smaller is better.
+"""
+
+import argparse
+import os
+
+import jax
+import numpy as np
+import torch
+from _contenders import higher_loop, learn2learn, ours, plain_jax, torch_func
+from _report import write
+from _timing import alternate
+from _work import WORKS, Net, arrays
+
+PEERS = {
+    "learn2learn's scheme": learn2learn,
+    "torch.func + vmap": torch_func,
+    "higher": higher_loop,
+    "plain JAX vmap": plain_jax,
+}
+
+
+def agree(contenders: dict) -> None:
+    """That loss and gradient are the same: gradients relative to the largest entry of all."""
+    (_, (value, grads)), *others = [(name, compare()) for name, (_, compare) in contenders.items()]
+    scale = max(np.abs(g).max() for g in grads.values())
+    for name, (other, other_grads) in others:
+        gap = max(np.abs(grads[key] - other_grads[key]).max() for key in grads) / scale
+        print(f"  {name}: loss differs by {abs(other - value):.1e}, gradient by {gap:.1e}", flush=True)
+        assert abs(other - value) < 1e-4 * abs(value) and gap < 1e-4, name
+
+
+def row(name: str, peers: list[str], turns: int) -> dict:
+    work = WORKS[name]
+    data = arrays(work)
+    params = jax.jit(Net(work).init)(jax.random.key(0), data["xs"][0])["params"]
+    contenders = {"jaxmeta": ours(work, data, params, chunk=1)}
+    contenders |= {peer: PEERS[peer](work, data, params) for peer in peers}
+    print(name, work, flush=True)
+    agree(contenders)
+    times = alternate({name: run for name, (run, _) in contenders.items()}, turns=turns, budget=10.0)
+    for contender, time in times.items():
+        print(f"  {contender}: {1e3 * time['median']:.1f} ± {1e3 * time['spread']:.1f} ms, {time['turns']} turns")
+    mine = times["jaxmeta"]["median"]
+    return {"work": name, "turns": turns} | {f"/ {peer}": mine / times[peer]["median"] for peer in peers} | {"times": times}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS))
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument("--turns", type=int, default=7)
+    options = parser.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    write("maml_speed", [row(name, options.peers, options.turns) for name in options.works])
+
+
+if __name__ == "__main__":
+    main()
