@@ -5,7 +5,6 @@ plainest form, without module cloning or bookkeeping, which favours them.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -26,18 +25,20 @@ def flatten(tree) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in leaves}
 
 
-# This library: the whole outer step, with an SGD update of rate 1, from which the gradient is read.
-
-
-def ours(work: Work, data: dict, params, *, chunk: int | None = None, learner: Callable = jm.maml) -> Contender:
-    model = jm.from_linen(Net(work))
-    make = partial(learner, model, jm.losses.cross_entropy)
-    optimizer = optax.sgd(1.0)
-    step = jax.jit(jm.meta_step(make(inner_optimizer=optax.sgd(work.lr), num_steps=work.steps), optimizer, chunk=chunk))
+def outer_step(work: Work, data: dict, params, *, chunk: int | None = None):
+    """The jitted step with its state and tasks; the update is SGD of rate 1, from which the gradient is read."""
+    model, optimizer = jm.from_linen(Net(work, jm.ops.max_pool)), optax.sgd(1.0)
+    learner = jm.maml(model, jm.losses.cross_entropy, inner_optimizer=optax.sgd(work.lr), num_steps=work.steps)
     tasks = jax.device_put(jm.Task(jm.Batch(data["xs"], data["ys"]), jm.Batch(data["xq"], data["yq"])))
     zeros = model.init(jax.random.key(0), data["xs"][0])
     meta = jm.Variables(jax.tree.map(jnp.asarray, params), zeros.state)
     state = jm.MetaState(jnp.zeros((), jnp.int32), meta, optimizer.init(meta.params), jax.random.key(0))
+    return jax.jit(jm.meta_step(learner, optimizer, chunk=chunk)), state, tasks
+
+
+def ours(work: Work, data: dict, params, *, chunk: int | None = None) -> Contender:
+    """This library: the whole outer step."""
+    step, state, tasks = outer_step(work, data, params, chunk=chunk)
 
     def compare():
         new, metrics = step(state, tasks)

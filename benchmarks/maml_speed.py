@@ -47,7 +47,11 @@ def row(name: str, peers: list[str], turns: int) -> dict:
     for contender, time in times.items():
         print(f"  {contender}: {1e3 * time['median']:.1f} ± {1e3 * time['spread']:.1f} ms, {time['turns']} turns")
     mine = times["jaxmeta"]["median"]
-    return {"work": name, "turns": turns} | {f"/ {peer}": mine / times[peer]["median"] for peer in peers} | {"times": times}
+    return (
+        {"work": name, "turns": turns}
+        | {f"/ {peer}": mine / times[peer]["median"] for peer in peers}
+        | {"times": times}
+    )
 
 
 def main() -> None:

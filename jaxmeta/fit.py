@@ -28,7 +28,7 @@ class Progress(NamedTuple):
       num_steps: where training ends.
       metrics: each metric's mean over the steps since the last call (``[S]`` for several seeds).
       estimates: the validation's estimates, where one has just run.
-      tasks_per_second: rate since the last call, validation and compilation left out.
+      tasks_per_second: rate since the last call, validation left out; the first one includes compilation.
     """
 
     step: int

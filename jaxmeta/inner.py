@@ -41,6 +41,7 @@ def descend(
     opt_state: PyTree = None,
     gradient: Gradient = "mixed",
     remat: int | Literal["sqrt"] = 0,
+    truncate: int | None = None,
 ) -> Descent:
     r"""Takes ``num_steps`` optimizer steps on an objective, differentiably.
 
@@ -62,15 +63,19 @@ def descend(
         ``"first_order"``: inner gradients are constants.
       remat: 0 keeps what the backward pass needs; ``g`` recomputes it in groups of ``g`` steps, keeping only
         every ``g``-th iterate (1 is every step); ``"sqrt"`` takes groups of about ``sqrt(num_steps)``.
+      truncate: an approximation, for long loops: only the last so many steps are differentiated exactly; in
+        those before, inner gradients are constants, as in first order. 0 is first order, None the exact whole.
 
     Returns:
       A `Descent`.
 
     Raises:
-      ValueError: for a negative ``num_steps``, an unknown ``gradient`` or ``remat``, or ``inputs`` of another length.
+      ValueError: for a negative ``num_steps`` or ``truncate``, an unknown ``gradient`` or ``remat``, or ``inputs``
+        of another length.
 
     References:
       Kemaev et al., 2025, https://arxiv.org/abs/2505.00793 (mixed mode).
+      Shaban et al., 2019, https://arxiv.org/abs/1810.10667 (truncation).
 
     Example:
       >>> quadratic = lambda p, state, _: (0.5 * jnp.sum(p**2), state)
@@ -78,7 +83,7 @@ def descend(
       >>> jax.grad(end)(jnp.ones(2))  # (1 - 0.5) ** 3
       Array([0.125, 0.125], dtype=float32)
     """
-    group = _group_size(num_steps, gradient, remat)
+    _check(num_steps, gradient, remat, truncate)
     if any(leaf.shape[:1] != (num_steps,) for leaf in jax.tree.leaves(inputs)):
         shapes = [leaf.shape for leaf in jax.tree.leaves(inputs)]
         raise ValueError(f"`inputs` needs a leading axis of `num_steps` = {num_steps} in every array, got {shapes}.")
@@ -86,15 +91,21 @@ def descend(
     start = Descent(params, state, opt_state)
     if num_steps == 0:
         return start
-    grad_fn = _GRADIENTS[gradient](*hoist(objective, params, state, jax.tree.map(lambda a: a[0], inputs)))
+    explicit, consts = hoist(objective, params, state, jax.tree.map(lambda a: a[0], inputs))
 
-    def step(at: Descent, step_input):
-        grads, new_state = grad_fn(at.params, at.state, step_input)
-        grads = checkpoint_name(grads, "inner_grads")
-        updates, new_opt_state = optimizer.update(grads, at.opt_state, at.params)
-        return Descent(optax.apply_updates(at.params, updates), new_state, new_opt_state), None
+    def run(gradient: Gradient, at: Descent, rows: slice) -> Descent:
+        grad_fn = _GRADIENTS[gradient](explicit, consts)
 
-    return _run(step, start, inputs, num_steps, group)
+        def step(at: Descent, step_input):
+            grads, new_state = grad_fn(at.params, at.state, step_input)
+            grads = checkpoint_name(grads, "inner_grads")
+            updates, new_opt_state = optimizer.update(grads, at.opt_state, at.params)
+            return Descent(optax.apply_updates(at.params, updates), new_state, new_opt_state), None
+
+        return _run(step, at, jax.tree.map(lambda a: a[rows], inputs), rows.stop - rows.start, remat)
+
+    cut = 0 if truncate is None else max(num_steps - truncate, 0)
+    return run(gradient, run("first_order", start, slice(0, cut)), slice(cut, num_steps))
 
 
 def adam(learning_rate: optax.ScalarOrSchedule, *, eps_root: float = 1e-8, **kwargs) -> optax.GradientTransformation:
@@ -205,20 +216,22 @@ def _mixed(f: Callable, consts: list) -> Callable:
 _GRADIENTS = {"mixed": _mixed, "reverse": _reverse, "first_order": _first_order}
 
 
-def _group_size(num_steps: int, gradient: str, remat: Any) -> int:
+def _check(num_steps: int, gradient: str, remat: Any, truncate: Any) -> None:
     if num_steps < 0:
         raise ValueError(f"`num_steps` must be >= 0, got {num_steps}.")
     if gradient not in _GRADIENTS:
         raise ValueError(f"`gradient` must be one of {list(_GRADIENTS)}, got {gradient!r}.")
-    if remat == "sqrt":
-        return max(1, round(num_steps**0.5))
-    if not isinstance(remat, int) or remat < 0:
+    if remat != "sqrt" and not (isinstance(remat, int) and remat >= 0):
         raise ValueError(f"`remat` must be 0, a group size in steps, or 'sqrt', got {remat!r}.")
-    return remat
+    if truncate is not None and truncate < 0:
+        raise ValueError(f"`truncate` must be a number of steps >= 0 or None, got {truncate!r}.")
 
 
-def _run(step: Callable, start: Descent, inputs: PyTree, num_steps: int, group: int) -> Descent:
+def _run(step: Callable, start: Descent, inputs: PyTree, num_steps: int, remat: int | Literal["sqrt"]) -> Descent:
     """The loop itself: plain, every step rematerialised, or groups of steps and what remains of them."""
+    group = min(round(num_steps**0.5) if remat == "sqrt" else remat, num_steps)
+    if num_steps == 0:
+        return start
     if num_steps == 1:  # no loop: parameters shared by all tasks stay shared in the first step
         return step(start, jax.tree.map(lambda a: a[0], inputs))[0]
     if group == 0:

@@ -92,12 +92,13 @@ def descent(
     adapt_only: Callable[[str], bool] | None = None,
     gradient: Gradient = "mixed",
     remat: int | Literal["sqrt"] = 0,
+    truncate: int | None = None,
 ) -> Callable:
     """Adaptation by gradient steps on the support loss, the core of MAML and its relatives.
 
     Args:
       model, loss_fn: as for `maml`.
-      num_steps, gradient, remat: as for `inner.descend`.
+      num_steps, gradient, remat, truncate: as for `inner.descend`.
       batch_size: every step sees so many support examples, in shuffled passes; all of them by default.
       adapt_only: predicate on a parameter's path that chooses what adapts.
 
@@ -122,9 +123,8 @@ def descent(
             return loss(merge(fast, frozen), state, k_step)
 
         inputs = (None if key is None else jax.random.split(k_steps, num_steps), rows)
-        end = descend(
-            objective, fast, optimizer, num_steps, state=start.state, inputs=inputs, gradient=gradient, remat=remat
-        )
+        how = {"gradient": gradient, "remat": remat, "truncate": truncate}
+        end = descend(objective, fast, optimizer, num_steps, state=start.state, inputs=inputs, **how)
         params, state = merge(end.params, frozen), end.state
         if model.apply_support is not None:  # the statistics for the queries are those under the adapted parameters
             left = {"train": train, "weight": support.weight, "key": k_last}

@@ -40,12 +40,16 @@ SGD = partial(jm.maml, inner_optimizer=optax.sgd(RATE), num_steps=STEPS)
         (partial(SGD, gradient="reverse"), (1 - RATE) ** (2 * STEPS)),
         (partial(SGD, remat=2), (1 - RATE) ** (2 * STEPS)),
         (partial(SGD, remat=3), (1 - RATE) ** (2 * STEPS)),
+        (partial(SGD, truncate=3, remat=2), (1 - RATE) ** (STEPS + 3)),
+        (partial(SGD, truncate=0), (1 - RATE) ** STEPS),
+        (partial(SGD, truncate=9), (1 - RATE) ** (2 * STEPS)),
         (partial(SGD, num_steps=0), 1.0),
         (partial(SGD, num_steps=1), (1 - RATE) ** 2),
         (partial(SGD, first_order=True), (1 - RATE) ** STEPS),
         (partial(jm.reptile, inner_optimizer=optax.sgd(RATE), num_steps=STEPS), 1 - (1 - RATE) ** STEPS),
     ],
-    ids=["maml", "reverse", "remat", "remat with a rest", "no steps", "one step", "fomaml", "reptile"],
+    ids=["maml", "reverse", "remat", "remat with a rest", "truncated", "truncated whole", "truncated nowhere"]
+    + ["no steps", "one step", "fomaml", "reptile"],
 )
 def test_meta_gradient(make, factor):
     model, theta, c, task = setup()

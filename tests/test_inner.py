@@ -139,6 +139,7 @@ def test_zero_steps_are_the_identity():
         ({"num_steps": -1}, "`num_steps` must be >= 0, got -1"),
         ({"num_steps": 1, "gradient": "forward"}, "`gradient` must be one of"),
         ({"num_steps": 3, "inputs": jnp.ones(2)}, "`inputs` needs a leading axis of `num_steps` = 3"),
+        ({"num_steps": 1, "truncate": -1}, "`truncate` must be a number of steps >= 0 or None, got -1"),
         ({"num_steps": 1, "remat": "all"}, "`remat` must be 0, a group size in steps, or 'sqrt', got 'all'"),
     ],
 )

@@ -24,6 +24,7 @@ def maml(
     adapt_only: Callable[[str], bool] | None = None,
     gradient: Gradient = "mixed",
     remat: int | Literal["sqrt"] = 0,
+    truncate: int | None = None,
 ) -> MetaLearner:
     r"""MAML, or FOMAML with ``first_order=True``.
 
@@ -40,6 +41,7 @@ def maml(
       adapt_only: predicate on a parameter's path (``"head/kernel"``) that chooses what adapts; all by default.
       gradient: ``"mixed"`` or ``"reverse"``, two ways to the same exact derivative: see `inner.descend`.
       remat: recompute groups of so many steps in the backward pass: see `inner.descend`.
+      truncate: differentiate only the last so many steps exactly, an approximation: see `inner.descend`.
 
     Returns:
       A `MetaLearner`; `adapt` returns `Adapted` parameters.
@@ -56,7 +58,8 @@ def maml(
       Array([0.5], dtype=float32)
     """
     gradient = "first_order" if first_order else gradient
-    steps = descent(model, loss_fn, num_steps=num_steps, adapt_only=adapt_only, gradient=gradient, remat=remat)
+    how = {"gradient": gradient, "remat": remat, "truncate": truncate}
+    steps = descent(model, loss_fn, num_steps=num_steps, adapt_only=adapt_only, **how)
 
     def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Adapted:
         return steps(meta, inner_optimizer, support, key, train=train)

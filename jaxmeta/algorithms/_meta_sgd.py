@@ -23,7 +23,7 @@ def meta_sgd(
       loss_fn: as for `maml`.
       init_lr: one initial rate for all, or the ends of the interval they are drawn from (the paper's default).
       num_steps: inner steps, 1 in the paper.
-      **options: ``adapt_only``, ``gradient``, ``remat`` and ``batch_size``, as for `maml` and `reptile`.
+      **options: ``adapt_only``, ``gradient``, ``remat``, ``truncate`` and ``batch_size``, as for `maml` and `reptile`.
 
     Example:
       >>> import jaxmeta as jm

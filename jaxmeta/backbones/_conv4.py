@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from flax import linen, nnx
 
+from ..ops import max_pool
 from ._initializers import Initializer, initializer
 
 Pool = Literal["stride", "max"]
@@ -30,7 +31,7 @@ class Conv4(linen.Module):
       dtype: of the computation; parameters stay float32.
 
     Example:
-      >>> import jax
+      >>> import jax, jax.numpy as jnp
       >>> net, x = Conv4(num_outputs=5, pool="max"), jnp.ones((2, 28, 28, 1))
       >>> net.apply(net.init(jax.random.key(0), x), x, use_running_average=True).shape
       (2, 5)
@@ -51,7 +52,7 @@ class Conv4(linen.Module):
             conv = {"strides": strides, "use_bias": False, "kernel_init": init, "dtype": self.dtype}
             x = linen.Conv(self.features, (3, 3), **conv, name=f"conv{i}")(x)
             x = linen.BatchNorm(use_running_average, momentum=0.9, dtype=self.dtype, name=f"norm{i}")(x)
-            x = _finish(linen.relu(x), self.pool)
+            x = linen.relu(_shrink(x, self.pool))
         x = _embed(x, self.pool)
         if self.num_outputs is None:
             return x
@@ -66,6 +67,7 @@ class NnxConv4(nnx.Module):
       num_outputs, features, pool, kernel_init, head_init, dtype: as for `Conv4`.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> NnxConv4((28, 28, 1), num_outputs=5, rngs=nnx.Rngs(0))(jnp.ones((2, 28, 28, 1))).shape
       (2, 5)
     """
@@ -98,13 +100,14 @@ class NnxConv4(nnx.Module):
     def __call__(self, x):
         for i in range(BLOCKS):
             x = getattr(self, f"norm{i}")(getattr(self, f"conv{i}")(x))
-            x = _finish(nnx.relu(x), self.pool)
+            x = nnx.relu(_shrink(x, self.pool))
         x = _embed(x, self.pool)
         return self.head(x) if self.has_head else x
 
 
-def _finish(x, pool: Pool):
-    return linen.max_pool(x, (2, 2), (2, 2)) if pool == "max" else x
+def _shrink(x, pool: Pool):
+    """Before the ReLU, with which it commutes: that then has a quarter of the work."""
+    return max_pool(x) if pool == "max" else x
 
 
 def _embed(x, pool: Pool):

@@ -19,7 +19,7 @@ class MLP(linen.Module):
       dtype: of the computation; parameters stay float32.
 
     Example:
-      >>> import jax
+      >>> import jax, jax.numpy as jnp
       >>> net = MLP((40, 40), num_outputs=1)
       >>> net.apply(net.init(jax.random.key(0), jnp.ones((5, 1))), jnp.ones((5, 1))).shape
       (5, 1)
@@ -53,6 +53,7 @@ class NnxMLP(nnx.Module):
       features, num_outputs, norm, kernel_init, dtype: as for `MLP`.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> NnxMLP(1, (40, 40), num_outputs=1, rngs=nnx.Rngs(0))(jnp.ones((5, 1))).shape
       (5, 1)
     """
