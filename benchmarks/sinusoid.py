@@ -36,7 +36,7 @@ def measure(e, metas, seed: int) -> dict:
     for steps in (0, 1, 5, 10):
         values, _ = jm.task_metrics(e.make_learner(num_steps=steps), meta, e.test, num_tasks=5_000)
         error = values["mse"]
-        row[f"{steps} steps"] = float(error.mean())
+        row[f"{steps} steps"] = float(error.mean()) if np.isfinite(error).all() else "not finite"
         diverged = float(np.mean(~(error < LIMIT)))
     return row | {"10 steps, median": float(np.median(error)), "diverged at 10": diverged}
 

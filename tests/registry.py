@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+import pytest
 from flax import linen
 
 import jaxmeta as jm
@@ -161,6 +162,13 @@ CASES = [
     if (about.classifies or not row.classifies)  # prototypes need one label per example
     and (kind in ("classification", "tokens") or learner in EVERYWHERE)
 ]
+
+
+def tiers(cases: list[tuple[str, str]]) -> list:
+    """The same, with a learner's further kinds of task left to the slow tier, but for those of EVERYWHERE."""
+    first = {learner: kind for learner, kind in reversed(cases)}
+    quick = lambda learner, kind: learner in EVERYWHERE or kind == first[learner]
+    return [pytest.param(*case, marks=() if quick(*case) else pytest.mark.slow) for case in cases]
 
 
 def build(learner: str, kind: str, **net_options) -> MetaLearner:

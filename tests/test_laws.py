@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from registry import CASES, KEY, KINDS, LEARNERS, bandit, bandit_learner, build, stack
+from registry import CASES, KEY, KINDS, LEARNERS, bandit, bandit_learner, build, stack, tiers
 
 import jaxmeta as jm
 from jaxmeta.types import Batch, Variables
 
 TASKS = 4
-cases = pytest.mark.parametrize("learner_name, kind_name", CASES)
+cases = pytest.mark.parametrize("learner_name, kind_name", tiers(CASES))
 learners = pytest.mark.parametrize("learner_name", LEARNERS)
 
 
@@ -65,7 +65,7 @@ def test_jit_equals_eager(learner_name):
 PADDED = [c for c in CASES if c[1] in ("classification", "tokens") and c[0] != "reptile_adam"]
 
 
-@pytest.mark.parametrize("learner_name, kind_name", PADDED)
+@pytest.mark.parametrize("learner_name, kind_name", tiers(PADDED))
 @pytest.mark.usefixtures("x64")
 def test_padding_is_invisible(learner_name, kind_name):
     """Every set padded from n to n + 3 rows of garbage with weight 0: the same loss and meta-gradient."""

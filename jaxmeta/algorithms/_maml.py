@@ -51,11 +51,11 @@ def maml(
 
     Example:
       >>> import jax, jaxmeta as jm
-      >>> model = jm.from_functions(lambda key, x: jax.numpy.zeros(1), lambda v, x: x * v.params)
+      >>> model = jm.from_functions(lambda key, x: jax.numpy.zeros(()), lambda v, x: x * v.params)
       >>> learner = maml(model, jm.losses.mse, inner_optimizer=optax.sgd(0.25), num_steps=1)
       >>> support = jm.Batch(jax.numpy.ones((1, 1)), jax.numpy.ones((1, 1)))
-      >>> learner.adapt(Variables(jax.numpy.zeros(1)), support).params  # 0 - 0.25 * (-2)
-      Array([0.5], dtype=float32)
+      >>> learner.adapt(Variables(jax.numpy.zeros(())), support).params  # 0 - 0.25 * (-2)
+      Array(0.5, dtype=float32)
     """
     gradient = "first_order" if first_order else gradient
     how = {"gradient": gradient, "remat": remat, "truncate": truncate}

@@ -38,7 +38,7 @@ def sinusoid_maml(
       num_test_queries: query points, on held-out waves.
       tasks_per_step: tasks in a meta-batch.
       hidden: width of the two hidden layers.
-      kernel_init: of the layers; the authors' code draws from a truncated normal of width 0.01, which trains slower.
+      kernel_init: of the layers; the authors' code draws from a truncated normal of width 0.01, which ends higher.
       inner_lr: step size of adaptation.
       num_inner_steps: steps of adaptation in training.
       num_test_steps: most steps of adaptation on held-out waves.
