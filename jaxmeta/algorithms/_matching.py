@@ -71,8 +71,8 @@ def matching(
       >>> learner = matching(jm.from_functions(lambda key, x: (), lambda variables, x: x), num_ways=2)
       >>> support = Batch(jnp.array([[2.0, 0.0], [0.0, 1.0]]), jnp.array([0, 1]))
       >>> memory = learner.adapt(Variables(()), support)
-      >>> learner.predict(Variables(()), memory, jnp.array([[3.0, 4.0]])).round(3).tolist()
-      [[6.0, 8.0]]
+      >>> learner.predict(Variables(()), memory, jnp.array([[3.0, 4.0]])).round()
+      Array([[6., 8.]], dtype=float32)
     """
     if num_steps < 0:
         raise ValueError(f"`num_steps` must be >= 0, got {num_steps}.")
