@@ -7,7 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import algorithms, datasets, inner, losses, ops, tasks
-from .algorithms import anil, boil, maml, meta_sgd, protonet, reptile
+from .algorithms import (
+    anil,
+    boil,
+    centre_features,
+    maml,
+    matching,
+    meta_sgd,
+    protonet,
+    relation,
+    reptile,
+    simpleshot,
+    soft_kmeans,
+)
 from .evaluation import adaptation_curve, evaluate, evaluate_seeds, task_metrics
 from .fit import Diverged, EarlyStopping, Progress, fit
 from .learner import Adapted, episodic
@@ -24,6 +36,7 @@ __all__ = [
     "Batch", "Task", "Variables", "Model", "MetaLearner", "Aux", "MetaState", "Estimate", "Sampler", "ClassSet",
     "from_linen", "from_nnx", "from_functions", "backbones", "losses", "inner",
     "maml", "anil", "boil", "reptile", "meta_sgd", "protonet", "episodic", "Adapted",
+    "soft_kmeans", "matching", "relation", "simpleshot", "centre_features",
     "tasks", "datasets",
     "init", "meta_step", "backprop", "fit", "Progress", "EarlyStopping", "Diverged",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",

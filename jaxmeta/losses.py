@@ -87,6 +87,21 @@ def mse(outputs: jax.Array, targets: jax.Array, weight: jax.Array | None = None)
     return weighted_mean((outputs - targets) ** 2, weight)
 
 
+def sigmoid_mse(outputs: jax.Array, targets: jax.Array, weight: jax.Array | None = None) -> jax.Array:
+    r"""Mean over examples of $\sum_w (\sigma(o_w) - [y = w])^2$: every class a yes-or-no question of its own.
+
+    A class that is masked with the lowest finite logit adds nothing. Shapes as `cross_entropy`.
+
+    Example:
+      >>> sigmoid_mse(jnp.zeros((1, 4)), jnp.array([2]))
+      Array(1., dtype=float32)
+    """
+    _check_labels(outputs, targets)
+    scores = jax.nn.sigmoid(outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32)))
+    wanted = jax.nn.one_hot(targets, outputs.shape[-1], dtype=scores.dtype)
+    return weighted_mean(((scores - wanted) ** 2).sum(-1), weight)
+
+
 def accuracy(outputs: jax.Array, targets: jax.Array, weight: jax.Array | None = None) -> jax.Array:
     """Share of examples (or tokens) whose largest logit is the label's; shapes as `cross_entropy`.
 

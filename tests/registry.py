@@ -43,6 +43,11 @@ LEARNERS = {
     "template": Row(template),
     "protonet": Row(jm.protonet, classifies=True),
     "protonet_cosine": Row(partial(jm.protonet, distance="cosine"), classifies=True),
+    "soft_kmeans": Row(jm.soft_kmeans, classifies=True),
+    "matching": Row(jm.matching, classifies=True),
+    "matching_full_context": Row(partial(jm.matching, full_context=True, num_steps=2), classifies=True),
+    "relation": Row(partial(jm.relation, hidden=(16,)), classifies=True),
+    "simpleshot": Row(jm.simpleshot, classifies=True),
 }
 
 

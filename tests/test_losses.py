@@ -18,6 +18,16 @@ def test_cross_entropy_by_hand():
     np.testing.assert_allclose(losses.cross_entropy(LOGITS, LABELS, weight), (expected * weight).sum() / 4, rtol=1e-6)
 
 
+def test_sigmoid_mse_by_hand():
+    """An absent class, masked, changes nothing."""
+    scores = 1 / (1 + np.exp(-np.asarray(LOGITS, np.float64)))
+    expected = ((scores - np.eye(3)[[0, 2, 1]]) ** 2).sum(1)
+    np.testing.assert_allclose(losses.sigmoid_mse(LOGITS, LABELS), expected.mean(), rtol=1e-6)
+    weight = jnp.array([1.0, 3.0, 0.0])
+    wider = jnp.concatenate([LOGITS, jnp.full((3, 1), jnp.finfo(jnp.float32).min)], 1)
+    np.testing.assert_allclose(losses.sigmoid_mse(wider, LABELS, weight), (expected * weight).sum() / 4, rtol=1e-6)
+
+
 def test_weights_per_token_and_per_example():
     values = jnp.arange(6.0).reshape(2, 3)
     assert losses.weighted_mean(values, jnp.array([[1.0, 0, 0], [0, 0, 1.0]])) == 2.5
