@@ -6,8 +6,8 @@ The public names, in reading order. `backbones` and `recipes` need flax and load
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import algorithms, datasets, inner, losses, ops, tasks
-from .algorithms import anil, boil, maml, meta_sgd, protonet, reptile
+from . import algorithms, datasets, implicit, inner, losses, ops, tasks
+from .algorithms import anil, boil, imaml, lrd2, maml, meta_sgd, metaoptnet, protonet, r2d2, reptile
 from .evaluation import adaptation_curve, evaluate, evaluate_seeds, task_metrics
 from .fit import Diverged, EarlyStopping, Progress, fit
 from .learner import Adapted, episodic
@@ -22,8 +22,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch", "Task", "Variables", "Model", "MetaLearner", "Aux", "MetaState", "Estimate", "Sampler", "ClassSet",
-    "from_linen", "from_nnx", "from_functions", "backbones", "losses", "inner",
-    "maml", "anil", "boil", "reptile", "meta_sgd", "protonet", "episodic", "Adapted",
+    "from_linen", "from_nnx", "from_functions", "backbones", "losses", "inner", "implicit",
+    "maml", "anil", "boil", "reptile", "meta_sgd", "imaml", "protonet", "r2d2", "lrd2", "metaoptnet",
+    "episodic", "Adapted",
     "tasks", "datasets",
     "init", "meta_step", "backprop", "fit", "Progress", "EarlyStopping", "Diverged",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",

@@ -39,9 +39,14 @@ LEARNERS = {
         optimizer=optax.sgd(0.5),
     ),
     "meta_sgd": Row(partial(jm.meta_sgd, num_steps=2)),
+    "imaml": Row(partial(jm.imaml, inner_optimizer=SGD, num_steps=5, strength=1.0)),
     "template": Row(template),
     "protonet": Row(jm.protonet, classifies=True),
     "protonet_cosine": Row(partial(jm.protonet, distance="cosine"), classifies=True),
+    "r2d2": Row(jm.r2d2, classifies=True),
+    "lrd2": Row(jm.lrd2, classifies=True),
+    "metaoptnet": Row(jm.metaoptnet, classifies=True),
+    "metaoptnet_ridge": Row(partial(jm.metaoptnet, head="ridge", ridge_strength=1.0), classifies=True),
 }
 
 

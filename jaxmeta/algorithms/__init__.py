@@ -2,9 +2,24 @@
 
 from ._anil import anil as anil
 from ._boil import boil as boil
+from ._imaml import imaml as imaml
+from ._lrd2 import lrd2 as lrd2
 from ._maml import maml as maml
 from ._meta_sgd import meta_sgd as meta_sgd
+from ._metaoptnet import metaoptnet as metaoptnet
 from ._protonet import protonet as protonet
+from ._r2d2 import r2d2 as r2d2
 from ._reptile import reptile as reptile
 
-__all__ = ["maml", "anil", "boil", "reptile", "meta_sgd", "protonet"]
+__all__ = [
+    "maml",
+    "anil",
+    "boil",
+    "reptile",
+    "meta_sgd",
+    "imaml",
+    "protonet",
+    "r2d2",
+    "lrd2",
+    "metaoptnet",
+]
