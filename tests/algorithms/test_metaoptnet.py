@@ -23,9 +23,9 @@ def solve(z, labels, ways, C, damping, weight=None):
 
 @pytest.mark.usefixtures("x64")
 def test_two_points_by_hand():
-    """Points 1 and -1 of two classes: alpha = (t, -t), w = (2t, -2t), the dual 2t - 4 t^2, t = min(C, 1/4)."""
-    for C, t in ((0.1, 0.1), (1.0, 0.25)):
-        alpha, residual = solve([[1.0], [-1.0]], [0, 1], 2, C, 0.0)
+    """Points 1 and -1 of two classes: alpha = (t, -t), w = (2t, -2t), the dual 2t - 4t^2 - t^2, t = min(C, 1/5)."""
+    for C, t in ((0.1, 0.1), (1.0, 0.2)):
+        alpha, residual = solve([[1.0], [-1.0]], [0, 1], 2, C, damping=0.5)
         np.testing.assert_allclose(alpha, [[t, -t], [-t, t]], rtol=1e-12)
         assert residual < 1e-14
 
@@ -47,11 +47,10 @@ def test_an_independent_solver_of_the_primal_finds_no_better():
         own = scores[np.arange(6), labels]
         return np.concatenate([(own[:, None] - np.take_along_axis(scores, others, 1) - 1 + v[6:, None]).ravel(), v[6:]])
 
-    best = minimize(
-        primal, np.r_[np.zeros(6), np.ones(6)], constraints={"type": "ineq", "fun": margins}, method="SLSQP"
-    )
-    assert best.success and residual < 1e-8
-    np.testing.assert_allclose(weights.ravel(), best.x[:6], atol=1e-4)
+    tight = {"method": "SLSQP", "options": {"ftol": 1e-14, "maxiter": 500}}
+    best = minimize(primal, np.r_[np.zeros(6), np.ones(6)], constraints={"type": "ineq", "fun": margins}, **tight)
+    assert best.success and residual < 1e-8, best
+    np.testing.assert_allclose(weights.ravel(), best.x[:6], atol=1e-5)
     slack = np.maximum(0, (1 - y + z @ weights - (z @ weights * y).sum(1, keepdims=True)).max(1))
     assert primal(np.r_[weights.ravel(), slack]) <= best.fun + 1e-7
 
@@ -64,9 +63,9 @@ def test_hard_cases_stay_optimal_in_float32():
         z = jax.random.normal(key, (6, 3))
         z = z.at[3].set(z[0]) * jnp.exp(3 * jax.random.normal(key, ()))
         y = jax.nn.one_hot(jnp.array([0, 0, 1, 1, 2, 2]), 3)
-        return crammer_singer(z, y, jnp.ones(6), C=0.1, damping=1.0, num_steps=15)[1]
+        return crammer_singer(z, y, jnp.ones(6), C=0.1, damping=1.0, num_steps=15)[1] / (1 + 0.1 * (z @ z.T).max())
 
-    assert float(jax.jit(jax.vmap(residual))(keys).max()) < 1e-4
+    assert float(jax.jit(jax.vmap(residual))(keys).max()) < 1e-6  # rounding, on the scale of the matrix
 
 
 @pytest.mark.usefixtures("x64")
