@@ -115,7 +115,7 @@ def ridge(x: jax.Array, y: jax.Array, strength: jax.Array | float) -> jax.Array:
       strength: $\lambda > 0$.
 
     Example:
-      >>> ridge(jnp.array([[1.0], [1.0]]), jnp.array([[2.0], [4.0]]), 1.0)  # 6 / (2 + 1)
+      >>> ridge(jnp.array([[1.0], [1.0]]), jnp.array([[2.0], [4.0]]), 1.0).round(3)  # 6 / (2 + 1)
       Array([[2.]], dtype=float32)
     """
     num_rows, num_columns = x.shape

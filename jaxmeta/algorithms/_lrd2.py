@@ -53,8 +53,8 @@ def lrd2(
       >>> learner = lrd2(jm.from_functions(lambda key, x: (), lambda variables, x: x), num_steps=1, num_ways=2)
       >>> support = jm.Batch(jnp.array([[-1.0], [1.0]]), jnp.array([0, 1]))
       >>> meta = learner.init(None, jm.Task(support, support))
-      >>> learner.adapt(meta, support).weights[0]  # gradient 1, Hessian 1/2 + 1
-      Array([-0.6666667,  0.6666667], dtype=float32)
+      >>> learner.adapt(meta, support).weights[0].round(3)  # gradient 1, Hessian 1/2 + 1
+      Array([-0.667,  0.667], dtype=float32)
     """
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be >= 1, got {num_steps}: the head is fitted from zero.")
@@ -92,8 +92,8 @@ def irls(
 
     Example:
       >>> w, residual = irls(jnp.array([[1.0], [-1.0]]), jnp.array([1.0, -1.0]), jnp.ones(2), 1.0, 8)
-      >>> w, bool(residual < 1e-6)  # w = 2 sigmoid(-w)
-      (Array([0.7439805], dtype=float32), True)
+      >>> w.round(3), bool(residual < 1e-5)  # w = 2 sigmoid(-w)
+      (Array([0.675], dtype=float32), True)
     """
     rows = root(weight)
 
