@@ -6,20 +6,9 @@ The public names, in reading order. `backbones` and `recipes` need flax and load
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import algorithms, datasets, inner, losses, ops, tasks
-from .algorithms import (
-    anil,
-    boil,
-    centre_features,
-    maml,
-    matching,
-    meta_sgd,
-    protonet,
-    relation,
-    reptile,
-    simpleshot,
-    soft_kmeans,
-)
+from . import algorithms, datasets, implicit, inner, losses, ops, tasks
+from .algorithms import *
+from .algorithms import centre_features
 from .evaluation import adaptation_curve, evaluate, evaluate_seeds, task_metrics
 from .fit import Diverged, EarlyStopping, Progress, fit
 from .learner import Adapted, episodic
@@ -34,14 +23,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch", "Task", "Variables", "Model", "MetaLearner", "Aux", "MetaState", "Estimate", "Sampler", "ClassSet",
-    "from_linen", "from_nnx", "from_functions", "backbones", "losses", "inner",
-    "maml", "anil", "boil", "reptile", "meta_sgd", "protonet", "episodic", "Adapted",
-    "soft_kmeans", "matching", "relation", "simpleshot", "centre_features",
+    "from_linen", "from_nnx", "from_functions", "backbones", "losses", "inner", "implicit",
+    "episodic", "Adapted", "centre_features",
     "tasks", "datasets",
     "init", "meta_step", "backprop", "fit", "Progress", "EarlyStopping", "Diverged",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",
     "algorithms", "recipes", "checkpoint", "plots", "ops",
 ]  # fmt: skip
+__all__ += algorithms.__all__
 
 _LAZY = ("backbones", "recipes", "checkpoint", "plots")
 

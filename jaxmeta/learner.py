@@ -26,7 +26,13 @@ class Adapted(NamedTuple):
 
 
 def episodic(
-    init: Callable, adapt: Callable, forward: Callable, loss_fn: LossFn, *, keeps_state: bool = False
+    init: Callable,
+    adapt: Callable,
+    forward: Callable,
+    loss_fn: LossFn,
+    *,
+    keeps_state: bool = False,
+    metrics: Callable[[Any], dict[str, jax.Array]] | None = None,
 ) -> MetaLearner:
     r"""The default outer loss: the query loss after adapting on the support set.
 
@@ -38,6 +44,7 @@ def episodic(
       forward: ``(meta, adapted, x, key, *, train, weight) -> (outputs, state)``.
       loss_fn: ``(outputs, targets, weight=None)`` -> scalar, or one value per example.
       keeps_state: whether the state that a training query pass leaves outlives the episode.
+      metrics: ``adapted -> {name: scalar}``, reported beside the loss: how well a solve converged, for instance.
 
     Returns:
       A `MetaLearner`; its `predict` also takes ``weight``, to hide padded queries from batch statistics.
@@ -54,7 +61,9 @@ def episodic(
         adapted = adapt(meta, task.support, k_adapt, train=True)
         outputs, state = forward(meta, adapted, task.query.x, k_query, train=True, weight=task.query.weight)
         value = batch_loss(loss_fn, outputs, task.query)
-        return value, Aux(state if keeps_state else meta.state, {"loss": value, **batch_metrics(outputs, task.query)})
+        reported = {} if metrics is None else metrics(adapted)
+        reported = {"loss": value, **batch_metrics(outputs, task.query), **reported}
+        return value, Aux(state if keeps_state else meta.state, reported)
 
     return MetaLearner(init, evaluate_adapt, predict, loss)
 

@@ -40,6 +40,7 @@ LEARNERS = {
         optimizer=optax.sgd(0.5),
     ),
     "meta_sgd": Row(partial(jm.meta_sgd, num_steps=2)),
+    "imaml": Row(partial(jm.imaml, inner_optimizer=SGD, num_steps=5, strength=1.0)),
     "template": Row(template),
     "protonet": Row(jm.protonet, classifies=True),
     "protonet_cosine": Row(partial(jm.protonet, distance="cosine"), classifies=True),
@@ -48,6 +49,10 @@ LEARNERS = {
     "matching_full_context": Row(partial(jm.matching, full_context=True, num_steps=2), classifies=True),
     "relation": Row(partial(jm.relation, hidden=(16,)), classifies=True),
     "simpleshot": Row(jm.simpleshot, classifies=True),
+    "r2d2": Row(jm.r2d2, classifies=True),
+    "lrd2": Row(jm.lrd2, classifies=True),
+    "metaoptnet": Row(jm.metaoptnet, classifies=True),
+    "metaoptnet_ridge": Row(partial(jm.metaoptnet, head="ridge", ridge_strength=1.0), classifies=True),
 }
 
 

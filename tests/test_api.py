@@ -11,7 +11,7 @@ import pytest
 import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
-MODULES = ["losses", "inner", "tasks", "datasets", "algorithms", "backbones", "ops", "plots", "checkpoint", "recipes"]
+MODULES = "losses inner implicit tasks datasets algorithms backbones ops plots checkpoint recipes".split()
 
 
 def public():
@@ -43,10 +43,11 @@ ROOMS = {
     "checks": {"types"},
     "losses": {"types"},
     "inner": {"types"},
+    "implicit": {"types", "inner"},
     "ops": {"types"},
     "models": {"types", "ops"},
     "learner": {"types", "losses", "inner"},
-    "algorithms": {"types", "losses", "inner", "learner"},
+    "algorithms": {"types", "losses", "inner", "implicit", "learner"},
     "backbones": {"types", "ops"},
     "step": {"types", "checks"},
     "evaluation": {"types", "losses", "step"},

@@ -1,0 +1,133 @@
+"""What `r2d2`, `lrd2` and `metaoptnet` share: embed, fit a linear head to the support set, score the queries."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..learner import episodic, mask_ways
+from ..losses import LossFn
+from ..types import Batch, MetaLearner, Model, PyTree, Task, Variables
+
+
+class Head(NamedTuple):
+    """A linear head: weights ``[D, W]`` (the last row is the bias, where there is one), how far the fit is from its
+    optimum, the classes that are present, bool ``[W]``, and the model's state."""
+
+    weights: jax.Array
+    residual: jax.Array
+    ways: jax.Array | None
+    state: PyTree = ()
+
+
+def linear_head(
+    model: Model,
+    loss_fn: LossFn,
+    fit: Callable[..., tuple[jax.Array, jax.Array]],
+    init_head: Callable[[Task], dict[str, float]],
+    *,
+    name: str,
+    num_ways: int | None,
+    regresses: bool = False,
+    bias_column: bool = True,
+) -> MetaLearner:
+    r"""A learner that fits a linear head $W$ on embedded support examples and outputs $s \, f_\theta(x) W + b$.
+
+    ``meta.params`` is ``{"model": theta, "head": knobs}``. The fit and the outputs are in at least float32.
+
+    Args:
+      model: the embedding ``[N, ...] -> [N, D]``; further axes are flattened.
+      loss_fn: as for `maml`.
+      fit: ``(knobs, z [N, D], y [N, W], weight [N], ways) -> (weights [D, W], residual)``, where labels became
+        one-hot rows and ``z`` has a column of ones, where ``bias_column``.
+      init_head: ``task -> knobs``, the head's learned scalars: ``scale``, perhaps ``bias``, and what ``fit`` takes.
+      name: the factory's, for errors.
+      num_ways: for support sets without ``ways``.
+      regresses: float targets ``[N, K]`` are welcome.
+    """
+
+    def init(key, task: Task) -> Variables:
+        variables = model.init(key, task.support.x)
+        knobs = {knob: jnp.array(value, jnp.result_type(float)) for knob, value in init_head(task).items()}
+        return Variables({"model": variables.params, "head": knobs}, variables.state)
+
+    def prepare(z, knobs):
+        z = z.reshape(z.shape[0], -1)
+        z = z.astype(jnp.promote_types(z.dtype, jnp.float32))
+        z = jnp.concatenate([z, jnp.ones((len(z), 1), z.dtype)], 1) if bias_column else z
+        return z, jax.tree.map(lambda knob: knob.astype(z.dtype), knobs)
+
+    def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Head:
+        y = targets(support, num_ways, name, regresses)
+        variables = Variables(meta.params["model"], meta.state)
+        support_pass = model.apply_support or model.apply
+        z, state = support_pass(variables, support.x, train=train, weight=support.weight, key=key)
+        z, knobs = prepare(z, meta.params["head"])
+        weight = jnp.ones(len(z), z.dtype) if support.weight is None else support.weight.astype(z.dtype)
+        with jax.default_matmul_precision("highest"):  # a head is small, and its solve amplifies rounding
+            weights, residual = fit(knobs, z, y.astype(z.dtype), weight, support.ways)
+        return Head(weights, residual, support.ways, state)
+
+    def forward(meta: Variables, adapted: Head, x, key=None, *, train: bool = False, weight=None):
+        variables = Variables(meta.params["model"], adapted.state)
+        z, state = model.apply(variables, x, train=train, weight=weight, key=key)
+        z, knobs = prepare(z, meta.params["head"])
+        with jax.default_matmul_precision("highest"):
+            outputs = knobs["scale"] * (z @ adapted.weights.astype(z.dtype)) + knobs.get("bias", 0)
+        return mask_ways(outputs, adapted.ways), state
+
+    metrics = lambda adapted: {"head/residual": adapted.residual}
+    return episodic(init, adapt, forward, loss_fn, keeps_state=model.keeps_state, metrics=metrics)
+
+
+def targets(support: Batch, num_ways: int | None, name: str, regresses: bool) -> jax.Array:
+    """One-hot rows ``[N, W]`` for labels, and float targets ``[N, K]`` as they are.
+
+    Raises:
+      ValueError: for an unknown number of ways, or targets that the head cannot be fitted to.
+
+    Example:
+      >>> targets(Batch(None, jnp.array([1, 0])), 2, "r2d2", True).tolist()
+      [[0.0, 1.0], [1.0, 0.0]]
+    """
+    y = support.y
+    if not jnp.issubdtype(y.dtype, jnp.integer) and regresses and y.ndim == 2:
+        return y
+    if not jnp.issubdtype(y.dtype, jnp.integer) or y.ndim != 1:
+        wanted = "integer labels [N] or float targets [N, K]" if regresses else "integer labels [N]"
+        raise ValueError(f"`support.y` must be {wanted} for `{name}`, got {y.dtype} {y.shape}. Reshape the targets.")
+    width = num_ways if support.ways is None else len(support.ways)
+    if width is None:
+        raise ValueError(f"The number of ways is unknown: fill `Batch.ways`, or build `{name}(..., num_ways=5)`.")
+    return jax.nn.one_hot(y, width)
+
+
+def ridge(x: jax.Array, y: jax.Array, strength: jax.Array | float) -> jax.Array:
+    r"""$\arg\min_W \|x W - y\|^2 + \lambda \|W\|^2$ by one Cholesky solve, in features or in examples.
+
+    $W = (x^T x + \lambda I)^{-1} x^T y = x^T (x x^T + \lambda I)^{-1} y$ (Woodbury); the second, where there are fewer
+    examples than features, costs $O(N^3)$ instead of $O(D^3)$.
+
+    Args:
+      x: ``[N, D]``; rows of zeros do not count.
+      y: ``[N, K]`` or ``[N]``.
+      strength: $\lambda > 0$.
+
+    Example:
+      >>> ridge(jnp.array([[1.0], [1.0]]), jnp.array([[2.0], [4.0]]), 1.0).round(3)  # 6 / (2 + 1)
+      Array([[2.]], dtype=float32)
+    """
+    num_rows, num_columns = x.shape
+    solve = lambda a, b: jax.scipy.linalg.solve(a + strength * jnp.eye(len(a), dtype=a.dtype), b, assume_a="pos")
+    return x.T @ solve(x @ x.T, y) if num_rows < num_columns else solve(x.T @ x, x.T @ y)
+
+
+def root(weight: jax.Array) -> jax.Array:
+    """Square root whose derivative at 0 is 0, not infinite: a padded row has none.
+
+    Example:
+      >>> root(jnp.array([4.0, 0.0]))
+      Array([2., 0.], dtype=float32)
+    """
+    return jnp.where(weight > 0, jnp.sqrt(jnp.where(weight > 0, weight, 1)), 0)
