@@ -182,7 +182,7 @@ def _runner(learner, optimizer, step, tasks_per_step: int, chunk: int | None, ca
     The steps of a dispatch are one loop on the device. On a CPU they are dispatched one by one: XLA does not
     give convolutions their fast form inside a loop there.
     """
-    step = step or meta_step(learner, optimizer, chunk=chunk)
+    step = step or meta_step(learner, optimizer, chunk=chunk, mesh=mesh)
 
     def advance(state: MetaState, sampler: Sampler) -> tuple[MetaState, dict]:
         tasks = draw_tasks(sampler, state, tasks_per_step)

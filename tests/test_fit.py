@@ -117,8 +117,9 @@ def test_several_seeds_at_once_equal_one_after_the_other():
 
 def test_a_mesh_splits_the_tasks_and_changes_nothing():
     mesh = jax.make_mesh((2,), ("task",), axis_types=(AxisType.Auto,))
-    one, _ = fit(num_steps=3)
-    two, _ = fit(num_steps=3, mesh=mesh)
+    one, history = fit(num_steps=3)
+    two, same = fit(num_steps=3, mesh=mesh)
+    np.testing.assert_allclose(history["loss"], same["loss"], rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), one.meta, two.meta)
     assert len(jax.tree.leaves(two.meta)[0].sharding.device_set) == 2
 
