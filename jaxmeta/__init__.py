@@ -6,9 +6,30 @@ The public names, in reading order. `backbones` and `recipes` need flax and load
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import algorithms, datasets, inner, losses, ops, tasks
-from .algorithms import anil, boil, maml, meta_sgd, protonet, reptile
-from .evaluation import adaptation_curve, evaluate, evaluate_seeds, task_metrics
+from . import algorithms, attacks, datasets, inner, losses, ops, tasks
+from .algorithms import (
+    adversarial,
+    anil,
+    bagging,
+    boil,
+    boosting,
+    distill,
+    maml,
+    meta_sgd,
+    protonet,
+    replay,
+    reptile,
+    stacking,
+)
+from .evaluation import (
+    Forgetting,
+    adaptation_curve,
+    evaluate,
+    evaluate_seeds,
+    forgetting_curve,
+    robust_accuracy,
+    task_metrics,
+)
 from .fit import Diverged, EarlyStopping, Progress, fit
 from .learner import Adapted, episodic
 from .models import from_functions, from_linen, from_nnx
@@ -24,9 +45,11 @@ __all__ = [
     "Batch", "Task", "Variables", "Model", "MetaLearner", "Aux", "MetaState", "Estimate", "Sampler", "ClassSet",
     "from_linen", "from_nnx", "from_functions", "backbones", "losses", "inner",
     "maml", "anil", "boil", "reptile", "meta_sgd", "protonet", "episodic", "Adapted",
+    "distill", "adversarial", "attacks", "replay", "bagging", "stacking", "boosting",
     "tasks", "datasets",
     "init", "meta_step", "backprop", "fit", "Progress", "EarlyStopping", "Diverged",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",
+    "robust_accuracy", "forgetting_curve", "Forgetting",
     "algorithms", "recipes", "checkpoint", "plots", "ops",
 ]  # fmt: skip
 

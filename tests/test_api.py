@@ -11,7 +11,19 @@ import pytest
 import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
-MODULES = ["losses", "inner", "tasks", "datasets", "algorithms", "backbones", "ops", "plots", "checkpoint", "recipes"]
+MODULES = [
+    "losses",
+    "inner",
+    "tasks",
+    "datasets",
+    "algorithms",
+    "backbones",
+    "ops",
+    "plots",
+    "checkpoint",
+    "recipes",
+    "attacks",
+]
 
 
 def public():
@@ -46,10 +58,11 @@ ROOMS = {
     "ops": {"types"},
     "models": {"types", "ops"},
     "learner": {"types", "losses", "inner"},
-    "algorithms": {"types", "losses", "inner", "learner"},
+    "attacks": {"types", "losses", "learner"},
+    "algorithms": {"types", "losses", "inner", "learner", "attacks", "step"},  # step: for outer steps of their own
     "backbones": {"types", "ops"},
     "step": {"types", "checks"},
-    "evaluation": {"types", "losses", "step"},
+    "evaluation": {"types", "losses", "attacks", "step"},
     "fit": {"types", "step", "evaluation"},
     "tasks": {"types"},
     "datasets": {"types"},
