@@ -91,15 +91,15 @@ def replay(
       24
     """
     _check(capacity, num_replayed, include_new, num_updates)
-    given = isinstance(task_or_sampler, Task)
-    shapes = jax.eval_shape(lambda key: task_or_sampler if given else task_or_sampler(key), jax.random.key(0))
+    make: Any = (lambda key: task_or_sampler) if isinstance(task_or_sampler, Task) else task_or_sampler
+    shapes = jax.eval_shape(lambda key: make(key), jax.random.key(0))
     update = meta_step(learner, optimizer, **options)
 
     def init(params: PyTree) -> ReplayState:
         return ReplayState(optimizer.init(params), empty(shapes, capacity))
 
-    def inner_update(grads, state: ReplayState, params=None):
-        updates, inner = optimizer.update(grads, state.inner, params)
+    def inner_update(updates: PyTree, state: Any, params: PyTree | None = None) -> tuple[PyTree, Any]:
+        updates, inner = optimizer.update(updates, state.inner, params)
         return updates, state._replace(inner=inner)
 
     def step(state: MetaState, tasks: Task) -> tuple[MetaState, dict[str, jax.Array]]:
@@ -111,7 +111,7 @@ def replay(
             batch = recall(memory, k_draw, num_replayed)
             if include_new:
                 batch = jax.tree.map(lambda new, old: jnp.concatenate([new, old]), tasks, batch)
-            new, metrics = update(MetaState(state.step, *carry, k_learn), batch)
+            new, metrics = update(MetaState(state.step, carry[0], carry[1], k_learn), batch)
             return (new.meta, new.opt_state), metrics
 
         carry, keys = (state.meta, state.opt_state.inner), jax.random.split(k_updates, num_updates)
