@@ -6,10 +6,18 @@ The public names, in reading order. `backbones` and `recipes` need flax and load
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import algorithms, datasets, implicit, inner, losses, ops, tasks
+from . import algorithms, attacks, datasets, implicit, inner, losses, ops, tasks
 from .algorithms import *
 from .algorithms import centre_features
-from .evaluation import adaptation_curve, evaluate, evaluate_seeds, task_metrics
+from .evaluation import (
+    Forgetting,
+    adaptation_curve,
+    evaluate,
+    evaluate_seeds,
+    forgetting_curve,
+    robust_accuracy,
+    task_metrics,
+)
 from .fit import Diverged, EarlyStopping, Progress, fit
 from .learner import Adapted, episodic
 from .models import from_functions, from_linen, from_nnx
@@ -28,7 +36,8 @@ __all__ = [
     "tasks", "datasets",
     "init", "meta_step", "backprop", "fit", "Progress", "EarlyStopping", "Diverged",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",
-    "algorithms", "recipes", "checkpoint", "plots", "ops",
+    "robust_accuracy", "forgetting_curve", "Forgetting",
+    "algorithms", "attacks", "recipes", "checkpoint", "plots", "ops",
 ]  # fmt: skip
 __all__ += algorithms.__all__
 

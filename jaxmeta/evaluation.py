@@ -2,15 +2,16 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .losses import default_metrics
+from .attacks import Attack, On, attacked
+from .losses import LossFn, accuracy, cross_entropy, default_metrics
 from .step import as_sampler, task_keys
 from .types import Batch, Estimate, Key, MetaLearner, Sampler, Variables
 
@@ -141,6 +142,94 @@ def adaptation_curve(
     """
     options = {"num_tasks": num_tasks, "metrics": metrics, "key": key}
     return {k: evaluate(make_learner(num_steps=k), meta, sampler, **options) for k in sorted({0, *steps})}
+
+
+def robust_accuracy(
+    learner: MetaLearner,
+    meta: Variables,
+    sampler: Sampler,
+    *,
+    attack: Attack,
+    num_tasks: int,
+    loss_fn: LossFn = cross_entropy,
+    on: On = "query",
+    key: Key | None = None,
+) -> Estimate:
+    """Accuracy on tasks that are perturbed against this very learner, adapted: for any learner with a derivative.
+
+    Args:
+      attack: for instance ``attacks.pgd(radius=0.1, num_steps=20, bounds=(0, 1))``: take more steps than in training.
+      loss_fn: what the attack raises.
+      on: the attacked set: see `attacks.perturb`.
+      learner, meta, sampler, num_tasks, key: as for `evaluate`; the tasks are the same as there.
+
+    Example:
+      >>> # jm.robust_accuracy(learner, meta, test, attack=jm.attacks.pgd(radius=0.1), num_tasks=600)
+    """
+    hard: Any = attacked(learner, meta, as_sampler(sampler), attack, loss_fn, on=on)
+    metrics: Metrics = {"accuracy": accuracy}
+    return evaluate(learner, meta, hard, num_tasks=num_tasks, metrics=metrics, key=key)["accuracy"]
+
+
+class Forgetting(NamedTuple):
+    """How a stream of P phases was learned and forgotten.
+
+    Attributes:
+      scores: ``[P, P]``; row i has the metric on every phase after training on phases 0 to i.
+      curve: ``[P]``; entry i is the mean, over the phases before i, of the best score since less the one after phase i.
+    """
+
+    scores: np.ndarray
+    curve: np.ndarray
+
+
+def forgetting_curve(
+    learner: MetaLearner,
+    metas: Sequence[Variables],
+    phases: Sequence[Sampler],
+    *,
+    num_tasks: int,
+    metric: str = "accuracy",
+    mode: Literal["max", "min"] = "max",
+    key: Key | None = None,
+) -> Forgetting:
+    r"""Loss on earlier phases of a stream: $F_i = \frac{1}{i} \sum_{j < i} (\max_{j \le l < i} a_{lj} - a_{ij})$.
+
+    $a_{ij}$ is the metric on phase $j$ after training up to phase $i$ (after Chaudhry et al., 2018,
+    https://arxiv.org/abs/1801.10112). Negative where later phases helped.
+
+    Args:
+      learner: adapts and predicts; from `replay`, the one that was given to it.
+      metas: the meta-parameters after each phase.
+      phases: the samplers, in the order of training.
+      metric: a name among the metrics of `evaluate`.
+      mode: ``"max"``, or ``"min"`` for errors, of which an increase is forgetting.
+      num_tasks, key: as for `evaluate`; every row is measured on the same tasks.
+
+    Raises:
+      ValueError: for another number of ``metas`` than ``phases``, an unknown ``mode``, or a ``metric`` there is not.
+
+    Example:
+      >>> # jm.forgetting_curve(learner, [after_a.meta, after_b.meta], [a, b], num_tasks=200).curve
+    """
+    if len(metas) != len(phases) or not phases:
+        raise ValueError(f"`metas` needs one entry for each of the {len(phases)} phases, got {len(metas)}.")
+    if mode not in ("max", "min"):
+        raise ValueError(f"`mode` must be 'max' or 'min', got {mode!r}.")
+
+    def score(meta: Variables, phase: Sampler) -> float:
+        found = evaluate(learner, meta, phase, num_tasks=num_tasks, key=key)
+        if metric not in found:
+            raise ValueError(f"`metric` {metric!r} is not among the metrics {sorted(found)}.")
+        return found[metric].mean
+
+    scores = np.array([[score(meta, phase) for phase in phases] for meta in metas])
+    return Forgetting(scores, _forgetting(scores if mode == "max" else -scores))
+
+
+def _forgetting(scores: np.ndarray) -> np.ndarray:
+    lost = [[scores[j:i, j].max() - scores[i, j] for j in range(i)] for i in range(len(scores))]
+    return np.array([np.mean(row) if row else 0.0 for row in lost])
 
 
 @lru_cache(maxsize=128)

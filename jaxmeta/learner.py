@@ -1,5 +1,6 @@
 """What algorithm files import: the default outer loss, the support loss, and small helpers."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -226,6 +227,13 @@ def partition(params: PyTree, adapt_only: Callable[[str], bool] | None) -> tuple
 def merge(fast: PyTree, frozen: PyTree) -> PyTree:
     """The inverse of `partition`."""
     return jax.tree.map(lambda f, p: p if f is None else f, fast, frozen, is_leaf=lambda leaf: leaf is None)
+
+
+def weighted_predict(learner: MetaLearner) -> Callable:
+    """The learner's `predict`, which may be given ``weight`` whether it takes one or not."""
+    if "weight" in inspect.signature(learner.predict).parameters:
+        return learner.predict
+    return lambda meta, adapted, x, key=None, *, weight=None: learner.predict(meta, adapted, x, key)
 
 
 def split_key(key: Key | None, num: int = 2) -> Any:

@@ -27,6 +27,9 @@ class Row(NamedTuple):
 
 
 SGD = optax.sgd(0.1)
+ONE = partial(jm.maml, inner_optimizer=SGD, num_steps=1)
+PIXELS = jm.protonet(jm.from_functions(lambda key, x: (), lambda variables, x: x))  # a teacher without parameters
+ATTACK = jm.attacks.pgd(radius=0.1, num_steps=2)
 LEARNERS = {
     "maml": Row(partial(jm.maml, inner_optimizer=SGD, num_steps=3)),
     "maml_adam": Row(partial(jm.maml, inner_optimizer=jm.inner.adam(0.05), num_steps=2)),
@@ -53,6 +56,12 @@ LEARNERS = {
     "lrd2": Row(jm.lrd2, classifies=True),
     "metaoptnet": Row(jm.metaoptnet, classifies=True),
     "metaoptnet_ridge": Row(partial(jm.metaoptnet, head="ridge", ridge_strength=1.0), classifies=True),
+    # Combinators, over small learners. `replay` makes an outer step, not a learner: tests/algorithms/test_replay.py.
+    "distill": Row(lambda model, loss_fn: jm.distill(ONE(model, loss_fn), PIXELS, Variables(())), classifies=True),
+    "adversarial": Row(lambda model, loss_fn: jm.adversarial(ONE(model, loss_fn), loss_fn, attack=ATTACK)),
+    "bagging": Row(lambda model, loss_fn: jm.bagging(ONE(model, loss_fn), num_members=2, bootstrap=True)),
+    "boosting": Row(lambda model, loss_fn: jm.boosting(ONE(model, loss_fn), num_members=3)),
+    "stacking": Row(lambda model, loss_fn: jm.stacking([ONE(model, loss_fn), template(model, loss_fn)], loss_fn)),
 }
 
 

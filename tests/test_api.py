@@ -11,7 +11,7 @@ import pytest
 import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
-MODULES = "losses inner implicit tasks datasets algorithms backbones ops plots checkpoint recipes".split()
+MODULES = "losses inner implicit tasks datasets algorithms backbones ops plots checkpoint recipes attacks".split()
 
 
 def public():
@@ -47,10 +47,19 @@ ROOMS = {
     "ops": {"types"},
     "models": {"types", "ops"},
     "learner": {"types", "losses", "inner"},
-    "algorithms": {"types", "losses", "inner", "implicit", "learner"},
+    "attacks": {"types", "losses", "learner"},
+    "algorithms": {
+        "types",
+        "losses",
+        "inner",
+        "implicit",
+        "learner",
+        "attacks",
+        "step",
+    },  # step: outer steps of their own
     "backbones": {"types", "ops"},
     "step": {"types", "checks"},
-    "evaluation": {"types", "losses", "step"},
+    "evaluation": {"types", "losses", "attacks", "step"},
     "fit": {"types", "step", "evaluation"},
     "tasks": {"types"},
     "datasets": {"types"},

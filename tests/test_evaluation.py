@@ -119,3 +119,25 @@ def test_a_network_with_too_few_outputs_is_named():
     learner = jm.maml(jm.from_linen(Net(2)), jm.losses.cross_entropy)
     with pytest.raises(ValueError, match="The model gives 2 logits but the task has 3 ways"):
         jm.init(learner, KINDS["classification"].sampler, optax.sgd(0.1), key=KEY)
+
+
+def test_forgetting_by_hand():
+    """A learner that predicts its parameter: its error on phase j after phase i is (m_i - c_j)^2."""
+    model = jm.from_functions(lambda key, x: jnp.zeros(1), lambda v, x: v.params[None] + 0 * x)
+    learner = jm.maml(model, jm.losses.mse, num_steps=0)
+    batch = lambda c: jm.Batch(jnp.zeros((1, 1)), jnp.full((1, 1), c))
+    phases = [
+        jax.tree_util.Partial(lambda c, key: jm.Task(batch(c), batch(c)), jnp.float32(c)) for c in (0.0, 1.0, 3.0)
+    ]
+    metas = [jm.Variables(jnp.array([m])) for m in (0.0, 1.0, 2.0)]
+    found = jm.forgetting_curve(learner, metas, phases, num_tasks=2, metric="mse", mode="min")
+    np.testing.assert_allclose(found.scores, [[0, 1, 9], [1, 0, 4], [4, 1, 1]], atol=1e-6)
+    np.testing.assert_allclose(found.curve, [0, 1, (4 + 1) / 2], atol=1e-6)
+    gained = jm.forgetting_curve(learner, metas, phases, num_tasks=2, metric="mse", mode="max").curve
+    np.testing.assert_allclose(gained, [0, -1, ((1 - 4) + (0 - 1)) / 2], atol=1e-6)
+    with pytest.raises(ValueError, match="`metas` needs one entry for each of the 3 phases, got 2"):
+        jm.forgetting_curve(learner, metas[:2], phases, num_tasks=2)
+    with pytest.raises(ValueError, match="`metric` 'accuracy' is not among"):
+        jm.forgetting_curve(learner, metas, phases, num_tasks=2)
+    with pytest.raises(ValueError, match="`mode`"):
+        jm.forgetting_curve(learner, metas, phases, num_tasks=2, mode="most")

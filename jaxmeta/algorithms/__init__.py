@@ -1,7 +1,11 @@
-"""The algorithms: one paper, one file, one lower-case factory that returns a `MetaLearner`."""
+"""The algorithms: one paper, one file, one lower-case factory for a `MetaLearner` (`replay`: an outer step)."""
 
+from ._adversarial import adversarial as adversarial
 from ._anil import anil as anil
+from ._bagging import bagging as bagging
 from ._boil import boil as boil
+from ._boosting import boosting as boosting
+from ._distill import distill as distill
 from ._imaml import imaml as imaml
 from ._lrd2 import lrd2 as lrd2
 from ._maml import maml as maml
@@ -11,13 +15,16 @@ from ._metaoptnet import metaoptnet as metaoptnet
 from ._protonet import protonet as protonet
 from ._r2d2 import r2d2 as r2d2
 from ._relation import relation as relation
+from ._replay import replay as replay
 from ._reptile import reptile as reptile
 from ._simpleshot import centre_features as centre_features
 from ._simpleshot import simpleshot as simpleshot
 from ._soft_kmeans import soft_kmeans as soft_kmeans
+from ._stacking import stacking as stacking
 
 __all__ = [
     "maml", "anil", "boil", "reptile", "meta_sgd", "imaml",
     "protonet", "soft_kmeans", "matching", "relation", "simpleshot",
     "r2d2", "lrd2", "metaoptnet",
+    "distill", "adversarial", "replay", "bagging", "stacking", "boosting",
 ]  # fmt: skip

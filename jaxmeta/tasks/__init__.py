@@ -2,6 +2,8 @@
 
 from ._episodes import episodes as episodes
 from ._glyphs import glyphs as glyphs
+from ._rotated import rotated as rotated
 from ._sinusoid import sinusoid as sinusoid
+from ._stream import stream as stream
 
-__all__ = ["episodes", "sinusoid", "glyphs"]
+__all__ = ["episodes", "sinusoid", "glyphs", "rotated", "stream"]

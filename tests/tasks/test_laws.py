@@ -16,6 +16,7 @@ SAMPLERS = {
     "episodes_ranges": lambda: tasks.episodes(DATA, **RANGES, rotate="draw"),
     "sinusoid": lambda: tasks.sinusoid(noise=0.1),
     "glyphs": lambda: tasks.glyphs(**SMALL),
+    "rotated": lambda: tasks.rotated(tasks.episodes(DATA, **SMALL), 30),
 }
 KEYS = jax.random.split(jax.random.key(0), 2)
 

@@ -1,0 +1,111 @@
+"""Distillation: a student learns from the labels and from what a trained teacher, or an ensemble, predicts.
+
+Hinton, Vinyals and Dean, 2015, https://arxiv.org/abs/1503.02531, on the query predictions after adaptation.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..learner import mask_ways, split_key, weighted_predict
+from ..losses import mse, weighted_mean
+from ..types import Aux, Batch, Key, MetaLearner, PyTree, Task, Variables
+
+
+class Distillation(NamedTuple):
+    """What distillation carries in `meta.state`: the student's own state, and the teacher's frozen `meta`."""
+
+    student: PyTree
+    teacher: Variables
+
+
+def distill(
+    student: MetaLearner,
+    teacher: MetaLearner,
+    teacher_meta: Variables,
+    *,
+    temperature: float = 2.0,
+    soft_weight: float = 0.5,
+) -> MetaLearner:
+    r"""Both adapt to the support set; the student's query predictions match the teacher's and the labels.
+
+    $$ (1 - a) \, \ell(\theta) + a \, \tau^2 \, \mathrm{KL}\big(\mathrm{softmax}(t / \tau) \,\big\|\,
+       \mathrm{softmax}(f_\theta / \tau)\big) $$
+
+    with the student's own loss $\ell$, query logits $f_\theta$ and the teacher's $t$, which get no gradient. For
+    targets that are no class labels the second term is the mean squared distance of the predictions.
+    It is measured in evaluation mode, on predictions as they will be used: no dropout.
+
+    Args:
+      student: the learner to train. `meta.params` is its own: ``Variables(meta.params, meta.state.student)`` is a
+        `meta` for the plain student.
+      teacher: any learner with the same outputs: more inner steps, a larger network, a `bagging` ensemble.
+      teacher_meta: the trained teacher. It is kept in `meta.state`, so that checkpoints have it and steps do not
+        compile it in.
+      temperature: $\tau$.
+      soft_weight: $a$, from 0 (labels only) to 1 (the teacher only).
+
+    Returns:
+      A `MetaLearner`, with the second term as the metric ``"distillation"``.
+
+    Raises:
+      ValueError: if ``temperature`` is not positive or ``soft_weight`` is outside [0, 1].
+
+    Example:
+      >>> import jaxmeta as jm
+      >>> model = jm.from_linen(jm.backbones.MLP((8,), num_outputs=1))
+      >>> teacher, sampler = jm.maml(model, jm.losses.mse, num_steps=5), jm.tasks.sinusoid()
+      >>> trained = teacher.init(jax.random.key(0), sampler(jax.random.key(1)))
+      >>> learner = distill(jm.maml(model, jm.losses.mse, num_steps=1), teacher, trained)
+    """
+    if not temperature > 0:
+        raise ValueError(f"`temperature` must be positive, got {temperature}.")
+    if not 0 <= soft_weight <= 1:
+        raise ValueError(f"`soft_weight` is a share from 0 to 1, got {soft_weight}.")
+    own = lambda meta: Variables(meta.params, meta.state.student)
+    predict_own, ask = weighted_predict(student), _query_outputs
+
+    def init(key: Key, task: Task) -> Variables:
+        variables = student.init(key, task)
+        return Variables(variables.params, Distillation(variables.state, teacher_meta))
+
+    def adapt(meta: Variables, support, key: Key | None = None):
+        return student.adapt(own(meta), support, key)
+
+    def predict(meta: Variables, adapted, x, key: Key | None = None, *, weight=None):
+        return predict_own(own(meta), adapted, x, key, weight=weight)
+
+    def loss(meta: Variables, task: Task, key: Key | None = None) -> tuple[jax.Array, Aux]:
+        k_labels, k_teacher, k_student = split_key(key, 3)
+        value, (state, metrics) = student.loss(own(meta), task, k_labels)
+        targets = jax.lax.stop_gradient(ask(teacher, meta.state.teacher, task, k_teacher))
+        gap = soft_loss(ask(student, own(meta), task, k_student), targets, task.query, temperature)
+        state = Distillation(state, meta.state.teacher)
+        return (1 - soft_weight) * value + soft_weight * gap, Aux(state, {**metrics, "distillation": gap})
+
+    return MetaLearner(init, adapt, predict, loss)
+
+
+def soft_loss(outputs: jax.Array, targets: jax.Array, query: Batch, temperature: float = 1.0) -> jax.Array:
+    r"""$\tau^2 \, \mathrm{KL}$ of softened logits ``[N, W]`` or ``[N, L, W]``; mean squared distance without labels.
+
+    Example:
+      >>> logits = jnp.array([[0.0, 3.0]])
+      >>> print(soft_loss(logits, logits + 1, Batch(None, jnp.array([0]))))
+      0.0
+    """
+    if not (jnp.issubdtype(query.y.dtype, jnp.integer) and outputs.shape[:-1] == query.y.shape):
+        return mse(outputs, targets, query.weight)
+    dtype = jnp.promote_types(outputs.dtype, jnp.float32)
+    log_q, log_p = (jax.nn.log_softmax(o.astype(dtype) / temperature, -1) for o in (outputs, targets))
+    p = jnp.exp(log_p)
+    terms = jnp.where(p > 0, p * (log_p - log_q), 0)  # an absent way: 0 log 0
+    return temperature**2 * weighted_mean(terms.sum(-1), query.weight)
+
+
+def _query_outputs(learner: MetaLearner, meta: Variables, task: Task, key: Key | None) -> jax.Array:
+    k_adapt, k_query = split_key(key)
+    adapted = learner.adapt(meta, task.support, k_adapt)
+    outputs = weighted_predict(learner)(meta, adapted, task.query.x, k_query, weight=task.query.weight)
+    return mask_ways(outputs, task.support.ways)
