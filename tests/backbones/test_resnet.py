@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import jaxmeta as jm
 
@@ -14,10 +15,6 @@ KEY = jax.random.key(0)
 X = jax.random.normal(KEY, (4, 12, 10, 2))
 WIDTHS = (4, 8)
 NETS = {
-    "resnet12": (
-        jm.backbones.ResNet12(3, WIDTHS),
-        lambda rngs: jm.backbones.NnxResNet12((12, 10, 2), 3, widths=WIDTHS, rngs=rngs),
-    ),
     "resnet12 flat": (
         jm.backbones.ResNet12(3, WIDTHS, flatten=True),
         lambda rngs: jm.backbones.NnxResNet12((12, 10, 2), 3, widths=WIDTHS, flatten=True, rngs=rngs),
@@ -25,10 +22,6 @@ NETS = {
     "resnet18": (
         jm.backbones.ResNet18(3, WIDTHS),
         lambda rngs: jm.backbones.NnxResNet18((12, 10, 2), 3, widths=WIDTHS, rngs=rngs),
-    ),
-    "resnet18 small": (
-        jm.backbones.ResNet18(3, WIDTHS, small_images=True),
-        lambda rngs: jm.backbones.NnxResNet18((12, 10, 2), 3, widths=WIDTHS, small_images=True, rngs=rngs),
     ),
 }
 
@@ -67,8 +60,8 @@ def reference(name, p, x):
         for i in range(len(WIDTHS)):
             x = pool(block(x, p[f"block{i}"], 3, 0.1), 2)
     else:
-        x = np.maximum(norm(conv(x, p["stem"]["kernel"], 1 if "small" in name else 2), p["stem_norm"]), 0)
-        x = x if "small" in name else pool(x, 3, padding=1)
+        x = np.maximum(norm(conv(x, p["stem"]["kernel"], 2), p["stem_norm"]), 0)
+        x = pool(x, 3, padding=1)
         for i in range(2 * len(WIDTHS)):
             x = block(x, p[f"block{i}"], 2, 0.0, 2 if i == 2 else 1)
     x = x.reshape(len(x), -1) if "flat" in name else x.mean((1, 2))
@@ -113,11 +106,23 @@ def test_embeddings():
     assert shape(jm.backbones.ResNet18()) == (2, 512)
 
 
+def test_small_images_keep_their_size_in_the_stem():
+    module, x = jm.backbones.ResNet18(5, WIDTHS, small_images=True), jnp.ones((2, 32, 32, 3))
+    variables = jax.eval_shape(module.init, KEY, x)
+    build = lambda: jm.backbones.NnxResNet18((32, 32, 3), 5, widths=WIDTHS, small_images=True, rngs=nnx.Rngs(0))
+    assert variables["params"]["stem"]["kernel"].shape == nnx.eval_shape(build).stem.kernel.shape == (3, 3, 3, 4)
+    stem = lambda net: jax.eval_shape(
+        lambda v: net.apply(v, x, mutable=True, capture_intermediates=lambda m, _: m.name == "block0"), variables
+    )[1]["intermediates"]["block0"]["__call__"][0]
+    assert stem(module).shape == (2, 32, 32, 4)
+
+
 def test_no_grouped_convolutions_under_the_task_axis():
-    learner = jm.maml(jm.from_linen(NETS["resnet12"][0]), jm.losses.cross_entropy, num_steps=1)
-    batch = jm.Batch(X, jnp.array([0, 1, 2, 0]))
-    tasks = jax.tree.map(lambda a: jnp.stack([a] * 3), jm.Task(batch, batch))
-    state = jax.eval_shape(lambda: jm.init(learner, jm.Task(batch, batch), optax.sgd(0.1), key=KEY))
+    learner = jm.maml(jm.from_linen(NETS["resnet12 flat"][0]), jm.losses.cross_entropy, num_steps=1)
+    batch = lambda key: jm.Batch(jax.random.normal(key, X.shape), jax.random.randint(key, (4,), 0, 3))
+    sampler = lambda key: jm.Task(batch(key), batch(key))
+    tasks = jax.eval_shape(jax.vmap(sampler), jax.random.split(KEY, 3))
+    state = jax.eval_shape(lambda key: jm.init(learner, sampler, optax.sgd(0.1), key=key), KEY)
     assert "feature_group_count = 3" not in jax.jit(jm.meta_step(learner, optax.sgd(0.1))).lower(state, tasks).as_text()
 
 
