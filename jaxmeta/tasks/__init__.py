@@ -1,7 +1,8 @@
 """Samplers: distributions over tasks, pure functions of a key that run inside jit and on the device."""
 
+from ._batches import batches as batches
 from ._episodes import episodes as episodes
 from ._glyphs import glyphs as glyphs
 from ._sinusoid import sinusoid as sinusoid
 
-__all__ = ["episodes", "sinusoid", "glyphs"]
+__all__ = ["episodes", "batches", "sinusoid", "glyphs"]
