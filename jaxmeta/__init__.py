@@ -7,7 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import algorithms, datasets, inner, losses, ops, tasks
-from .algorithms import anil, boil, maml, meta_sgd, protonet, reptile
+from .algorithms import (
+    anil,
+    baseline,
+    baseline_plus_plus,
+    boil,
+    maml,
+    maml_plus_plus,
+    meta_sgd,
+    protonet,
+    reptile,
+    rfs,
+)
 from .evaluation import adaptation_curve, evaluate, evaluate_seeds, task_metrics
 from .fit import Diverged, EarlyStopping, Progress, fit
 from .learner import Adapted, episodic
@@ -23,7 +34,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch", "Task", "Variables", "Model", "MetaLearner", "Aux", "MetaState", "Estimate", "Sampler", "ClassSet",
     "from_linen", "from_nnx", "from_functions", "backbones", "losses", "inner",
-    "maml", "anil", "boil", "reptile", "meta_sgd", "protonet", "episodic", "Adapted",
+    "maml", "anil", "boil", "maml_plus_plus", "reptile", "meta_sgd", "protonet",
+    "baseline", "baseline_plus_plus", "rfs", "episodic", "Adapted",
     "tasks", "datasets",
     "init", "meta_step", "backprop", "fit", "Progress", "EarlyStopping", "Diverged",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",

@@ -90,10 +90,10 @@ def sqeuclidean_logits(z: jax.Array, means: jax.Array) -> jax.Array:
 
 def cosine_logits(z: jax.Array, means: jax.Array) -> jax.Array:
     """Cosine similarity ``[N, W]``."""
-    return _unit(z) @ _unit(means).T
+    return unit(z) @ unit(means).T
 
 
-def _unit(z: jax.Array) -> jax.Array:
+def unit(z: jax.Array) -> jax.Array:
     """Rows of length 1. A zero row, as of an absent way, stays zero: the square root there would have no derivative."""
     square = jnp.sum(z**2, -1, keepdims=True)
     some = square > jnp.finfo(z.dtype).tiny
