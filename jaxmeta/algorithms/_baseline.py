@@ -3,6 +3,8 @@
 Chen, Liu, Kira, Wang and Huang, 2019, https://arxiv.org/abs/1904.04232 ("Baseline")
 """
 
+from typing import Any
+
 import optax
 
 from ..losses import LossFn, cross_entropy
@@ -60,6 +62,6 @@ def baseline(
       >>> learner.predict(state.meta, learner.adapt(state.meta, episode.support), episode.query.x).shape
       (6, 3)
     """
-    options = {"inner_optimizer": inner_optimizer, "num_steps": num_steps, "batch_size": batch_size}
+    options: dict[str, Any] = {"inner_optimizer": inner_optimizer, "num_steps": num_steps, "batch_size": batch_size}
     ways = {"num_classes": num_classes, "num_ways": num_ways}
     return transfer(model, linear_head(), loss_fn, fine_tune=fine_tune, **options, **ways)

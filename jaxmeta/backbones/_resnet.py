@@ -270,7 +270,8 @@ def _stem(small_images: bool) -> dict[str, Any]:
 
 
 def _pool_stem(x, small_images: bool):
-    return x if small_images else linen.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    around: Any = ((1, 1), (1, 1))  # flax annotates the string alone
+    return x if small_images else linen.max_pool(x, (3, 3), (2, 2), around)
 
 
 def _embed(x, flatten: bool = False):
