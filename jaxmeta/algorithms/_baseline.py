@@ -63,5 +63,5 @@ def baseline(
       (6, 3)
     """
     options: dict[str, Any] = {"inner_optimizer": inner_optimizer, "num_steps": num_steps, "batch_size": batch_size}
-    ways = {"num_classes": num_classes, "num_ways": num_ways}
+    ways: dict[str, Any] = {"num_classes": num_classes, "num_ways": num_ways}
     return transfer(model, linear_head(), loss_fn, fine_tune=fine_tune, **options, **ways)

@@ -154,6 +154,16 @@ def test_more_steps_at_test_time_repeat_the_last():
         longer.loss(meta, task)
 
 
+def test_no_steps_leave_the_statistics_of_the_queries():
+    model, _, _, task = setup()
+    learner = jm.maml_plus_plus(model, jm.losses.cross_entropy, num_steps=0)
+    meta = learner.init(KEY, task)
+    state = learner.loss(meta, task)[1].state["model"]["batch_stats"]["norm"]
+    body = meta.params["model"]["body"]
+    hidden = task.query.x @ body["kernel"] + body["bias"][None]
+    np.testing.assert_allclose(state["mean"], 0.1 * hidden.mean(0)[None], rtol=1e-4, atol=1e-6)
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`first_order_until` must be >= 0, got -1"):
         jm.maml_plus_plus(jm.from_linen(Net()), jm.losses.mse, first_order_until=-1)
