@@ -215,13 +215,17 @@ def partition(params: PyTree, adapt_only: Callable[[str], bool] | None) -> tuple
     """
     if adapt_only is None:
         return params, jax.tree.map(lambda _: None, params)
-    name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
-    chosen = jax.tree_util.tree_map_with_path(lambda path, _: bool(adapt_only(name(path))), params)
+    chosen = jax.tree_util.tree_map_with_path(lambda path, _: bool(adapt_only(path_name(path))), params)
     if not any(jax.tree.leaves(chosen)):
-        paths = [name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+        paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
         raise ValueError(f"`adapt_only` chooses none of the parameters, so nothing would adapt. Their paths: {paths}.")
     fast = jax.tree.map(lambda yes, p: p if yes else None, chosen, params)
     return fast, jax.tree.map(lambda yes, p: None if yes else p, chosen, params)
+
+
+def path_name(path: Any) -> str:
+    """A leaf's path in a nested dict, as ``"head/kernel"``."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def merge(fast: PyTree, frozen: PyTree) -> PyTree:

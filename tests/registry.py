@@ -19,13 +19,41 @@ KEY = jax.random.key(0)
 
 
 class Row(NamedTuple):
-    """make(model, loss_fn) -> learner; ``classifies``: it needs ways; ``optimizer`` outside."""
+    """make(model, loss_fn) -> learner; ``classifies``: it needs ways; ``optimizer`` outside.
+
+    ``world`` is a pair of samplers, to train on and to be measured on, for learners of labels that mean the same
+    throughout training: where there is one, `test_learns` takes it instead of the kind's own tasks.
+    """
 
     make: Callable[..., MetaLearner]
     classifies: bool = False
     optimizer: optax.GradientTransformation = optax.adam(1e-2)
+    world: tuple[Callable[[jax.Array], Task], Callable[[jax.Array], Task]] | None = None
 
 
+NOISE = jnp.array([[0.3, 0.3, 3.0, 3.0]])  # two directions tell the classes apart, two are a nuisance
+
+
+def labelled(key) -> Task:
+    """A mini-batch from sixteen blobs that are always the same, as `tasks.batches` makes them."""
+    k_label, k_noise = jax.random.split(key)
+    y = jax.random.randint(k_label, (32,), 0, 16)
+    means = 2 * jax.random.normal(jax.random.key(16), (16, 4))
+    x = means[y] + NOISE * jax.random.normal(k_noise, (32, 4))
+    return Task(None, Batch(x, y, ways=jnp.ones(16, bool)))
+
+
+def unseen(key) -> Task:
+    """Three new blobs with the same nuisance, 2 + 4 points each."""
+    k_means, k_noise = jax.random.split(key)
+    y = jnp.arange(18) // 6
+    x = 2 * jax.random.normal(k_means, (3, 4))[y] + NOISE * jax.random.normal(k_noise, (18, 4))
+    rows = jnp.arange(18).reshape(3, 6)
+    split = lambda rows: Batch(x[rows.reshape(-1)], y[rows.reshape(-1)], ways=jnp.ones(3, bool))
+    return Task(split(rows[:, :2]), split(rows[:, 2:]))
+
+
+GLOBAL_LABELS = (labelled, unseen)
 SGD = optax.sgd(0.1)
 ONE = partial(jm.maml, inner_optimizer=SGD, num_steps=1)
 PIXELS = jm.protonet(jm.from_functions(lambda key, x: (), lambda variables, x: x))  # a teacher without parameters
@@ -42,6 +70,7 @@ LEARNERS = {
         partial(jm.reptile, inner_optimizer=jm.inner.adam(0.02, b1=0.0), num_steps=4, batch_size=3),
         optimizer=optax.sgd(0.5),
     ),
+    "maml_plus_plus": Row(partial(jm.maml_plus_plus, num_steps=2, multi_step_until=50)),
     "meta_sgd": Row(partial(jm.meta_sgd, num_steps=2)),
     "imaml": Row(partial(jm.imaml, inner_optimizer=SGD, num_steps=5, strength=1.0)),
     "template": Row(template),
@@ -62,6 +91,10 @@ LEARNERS = {
     "bagging": Row(lambda model, loss_fn: jm.bagging(ONE(model, loss_fn), num_members=2, bootstrap=True)),
     "boosting": Row(lambda model, loss_fn: jm.boosting(ONE(model, loss_fn), num_members=3)),
     "stacking": Row(lambda model, loss_fn: jm.stacking([ONE(model, loss_fn), template(model, loss_fn)], loss_fn)),
+    "baseline": Row(jm.baseline, classifies=True, world=GLOBAL_LABELS),
+    "baseline_all": Row(partial(jm.baseline, fine_tune="all", batch_size=4), classifies=True, world=GLOBAL_LABELS),
+    "baseline_plus_plus": Row(jm.baseline_plus_plus, classifies=True, world=GLOBAL_LABELS),
+    "rfs": Row(jm.rfs, classifies=True, world=GLOBAL_LABELS),
 }
 
 

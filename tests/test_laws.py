@@ -125,12 +125,11 @@ def test_bfloat16_parameters_stay_bfloat16(learner_name):
 def test_learns(learner_name, kind_name):
     """The error after adaptation falls, on tasks that were not trained on."""
     learner, kind, optimizer = build(learner_name, kind_name), KINDS[kind_name], LEARNERS[learner_name].optimizer
-    state = jm.init(learner, kind.sampler, optimizer, key=KEY)
+    train, test = LEARNERS[learner_name].world or (kind.sampler, kind.sampler)
+    state = jm.init(learner, train, optimizer, key=KEY)
     error = lambda outputs, y, weight: kind.loss_fn(outputs, y, weight)
-    score = lambda state: (
-        jm.evaluate(learner, state.meta, kind.sampler, num_tasks=64, metrics={"error": error})["error"].mean
-    )
-    trained, _ = jm.fit(learner, kind.sampler, optimizer, state, num_steps=100, tasks_per_step=8)
+    score = lambda state: jm.evaluate(learner, state.meta, test, num_tasks=64, metrics={"error": error})["error"].mean
+    trained, _ = jm.fit(learner, train, optimizer, state, num_steps=100, tasks_per_step=8)
     assert score(trained) < 0.95 * score(state)
 
 

@@ -3,12 +3,15 @@
 from ._adversarial import adversarial as adversarial
 from ._anil import anil as anil
 from ._bagging import bagging as bagging
+from ._baseline import baseline as baseline
+from ._baseline_plus_plus import baseline_plus_plus as baseline_plus_plus
 from ._boil import boil as boil
 from ._boosting import boosting as boosting
 from ._distill import distill as distill
 from ._imaml import imaml as imaml
 from ._lrd2 import lrd2 as lrd2
 from ._maml import maml as maml
+from ._maml_plus_plus import maml_plus_plus as maml_plus_plus
 from ._matching import matching as matching
 from ._meta_sgd import meta_sgd as meta_sgd
 from ._metaoptnet import metaoptnet as metaoptnet
@@ -17,14 +20,16 @@ from ._r2d2 import r2d2 as r2d2
 from ._relation import relation as relation
 from ._replay import replay as replay
 from ._reptile import reptile as reptile
+from ._rfs import rfs as rfs
 from ._simpleshot import centre_features as centre_features
 from ._simpleshot import simpleshot as simpleshot
 from ._soft_kmeans import soft_kmeans as soft_kmeans
 from ._stacking import stacking as stacking
 
 __all__ = [
-    "maml", "anil", "boil", "reptile", "meta_sgd", "imaml",
+    "maml", "anil", "boil", "maml_plus_plus", "reptile", "meta_sgd", "imaml",
     "protonet", "soft_kmeans", "matching", "relation", "simpleshot",
     "r2d2", "lrd2", "metaoptnet",
+    "baseline", "baseline_plus_plus", "rfs",
     "distill", "adversarial", "replay", "bagging", "stacking", "boosting",
 ]  # fmt: skip

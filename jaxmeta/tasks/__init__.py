@@ -1,9 +1,10 @@
 """Samplers: distributions over tasks, pure functions of a key that run inside jit and on the device."""
 
+from ._batches import batches as batches
 from ._episodes import episodes as episodes
 from ._glyphs import glyphs as glyphs
 from ._rotated import rotated as rotated
 from ._sinusoid import sinusoid as sinusoid
 from ._stream import stream as stream
 
-__all__ = ["episodes", "sinusoid", "glyphs", "rotated", "stream"]
+__all__ = ["episodes", "batches", "sinusoid", "glyphs", "rotated", "stream"]

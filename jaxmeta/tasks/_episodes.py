@@ -64,11 +64,11 @@ def episodes(
       Array([0, 0, 1, 1], dtype=int32)
     """
     shape = layout(num_ways, num_shots, num_queries)
-    _check_data(data)
-    _check_rotate(rotate, data.x)
+    check_data(data)
+    check_rotate(rotate, data.x)
     _check_sizes(shape, data, rotate)
     x, start, count = jax.tree.map(jnp.asarray, (data.x, np.int32(data.start), np.int32(data.count)))
-    _check_finite(x)
+    check_finite(x)
     return Episodes(x, start, count, shape, rotate)
 
 
@@ -115,8 +115,8 @@ class Episodes:
         gather = lambda a: jnp.take(a, indices.rows, axis=0, mode="clip")
         x = jax.tree.map(gather, self.x)
         if indices.turns is not None:
-            x = jax.vmap(_turn)(x, indices.turns)
-        return self.layout.task(indices.slots, jax.tree.map(_scale, x))
+            x = jax.vmap(turn)(x, indices.turns)
+        return self.layout.task(indices.slots, jax.tree.map(scale, x))
 
     def __call__(self, key: Key) -> Task:
         """Makes the task of ``key``."""
@@ -131,17 +131,17 @@ class Episodes:
         return choose(k_classes, total, ways), turns
 
 
-def _turn(images: jax.Array, turns: jax.Array) -> jax.Array:
+def turn(images: jax.Array, turns: jax.Array) -> jax.Array:
     """Turns the images of one class, ``[N, H, H, ...]``, by ``turns`` times 90 degrees counter-clockwise."""
     images = jnp.where(turns % 2 == 1, jnp.rot90(images, 1, (1, 2)), images)
     return jnp.where(turns >= 2, jnp.rot90(images, 2, (1, 2)), images)
 
 
-def _scale(x: jax.Array) -> jax.Array:
+def scale(x: jax.Array) -> jax.Array:
     return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
 
 
-def _check_data(data: ClassSet) -> None:
+def check_data(data: ClassSet) -> None:
     if not isinstance(data, ClassSet):
         raise TypeError(
             f"`data` must be a ClassSet, got {type(data).__name__}; `jaxmeta.datasets` makes them, "
@@ -159,7 +159,7 @@ def _check_data(data: ClassSet) -> None:
         raise ValueError(f"`data` has {min(sizes)} rows but its classes span {np.min(data.start)} to {end}.")
 
 
-def _check_finite(x: PyTree) -> None:
+def check_finite(x: PyTree) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(x):
         if jnp.issubdtype(leaf.dtype, jnp.inexact) and not bool(jnp.isfinite(leaf).all()):
             row = int(jnp.argmin(jnp.isfinite(leaf.reshape(len(leaf), -1)).all(1)))
@@ -167,7 +167,7 @@ def _check_finite(x: PyTree) -> None:
             raise ValueError(f"`data.{name}` has NaN or infinity, first in row {row}; drop such examples.")
 
 
-def _check_rotate(rotate: Rotate, x: PyTree) -> None:
+def check_rotate(rotate: Rotate, x: PyTree) -> None:
     if rotate not in ("extra", "draw", None):
         raise ValueError(f'`rotate` must be "extra", "draw" or None, got {rotate!r}.')
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(x)]

@@ -1,0 +1,154 @@
+"""What transfer learners share: a classifier of global labels, and a new head for every task.
+
+Training is on ``query`` of `tasks.batches`, where labels mean the same throughout; adapting is to the support
+set of an episode. One `MetaLearner` does both, with ``meta.params = {"model": ..., "head": ...}``.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ..learner import Adapted, batch_metrics, descent, mask_ways, split_key
+from ..losses import LossFn, batch_loss
+from ..types import Aux, Batch, MetaLearner, Model, Task, Variables
+from ._metric import cosine_logits
+
+FineTune = Literal["head", "all"]
+
+
+class Head(NamedTuple):
+    """The last layer: ``init(key, size, num_ways, dtype) -> params``, ``apply(params, z [N, D]) -> logits [N, W]``."""
+
+    init: Callable[..., Any]
+    apply: Callable[..., jax.Array]
+
+
+def linear_head() -> Head:
+    """$z W + b$."""
+
+    def init(key, size: int, num_ways: int, dtype):
+        return {"kernel": _xavier(key, (size, num_ways), dtype), "bias": jnp.zeros(num_ways, dtype)}
+
+    return Head(init, lambda params, z: z @ params["kernel"] + params["bias"][None])
+
+
+def cosine_head(scale: float) -> Head:
+    r"""$s \cos(z, w_c)$."""
+
+    def init(key, size: int, num_ways: int, dtype):
+        return {"kernel": _xavier(key, (size, num_ways), dtype)}
+
+    return Head(init, lambda params, z: scale * cosine_logits(z, params["kernel"].T))
+
+
+_xavier = jax.nn.initializers.glorot_uniform()
+
+
+def with_head(model: Model, head: Head) -> Model:
+    """An embedding and its head as one model, with parameters ``{"model": ..., "head": ...}``."""
+
+    def wrap(run: Callable) -> Callable:
+        def call(variables: Variables, x, **how):
+            z, state = run(Variables(variables.params["model"], variables.state), x, **how)
+            return head.apply(variables.params["head"], flat(z)), state
+
+        return call
+
+    support = None if model.apply_support is None else wrap(model.apply_support)
+    return model._replace(apply=wrap(model.apply), apply_support=support)
+
+
+def pretraining(
+    model: Model, head: Head, loss_fn: LossFn, num_classes: int | None, lesson: Callable | None = None
+) -> tuple[Callable, Callable]:
+    """``init`` and ``loss`` of a classifier of global labels; the loss is that of ``task.query`` alone.
+
+    A ``lesson(loss, logits, query) -> (loss, metrics)`` may add what a teacher has to say.
+    """
+    classifier = with_head(model, head)
+
+    def init(key, task: Task) -> Variables:
+        k_model, k_head = jax.random.split(key)
+        variables = model.init(k_model, task.query.x)
+        z = jax.eval_shape(lambda x: model.apply(variables, x)[0], task.query.x)
+        width = count_ways(task.query, num_classes, "num_classes")
+        params = head.init(k_head, math.prod(z.shape[1:]), width, z.dtype)
+        return Variables({"model": variables.params, "head": params}, variables.state)
+
+    def loss(meta: Variables, task: Task, key=None) -> tuple[jax.Array, Aux]:
+        query = task.query
+        outputs, state = classifier.apply(meta, query.x, train=True, weight=query.weight, key=key)
+        outputs = mask_classes(outputs, query.ways)
+        value, metrics = batch_loss(loss_fn, outputs, query), batch_metrics(outputs, query)
+        value, more = (value, {}) if lesson is None else lesson(value, outputs, query)
+        return value, Aux(state if model.keeps_state else meta.state, {"loss": value, **metrics, **more})
+
+    return init, loss
+
+
+def transfer(
+    model: Model,
+    head: Head,
+    loss_fn: LossFn,
+    *,
+    num_classes: int | None = None,
+    fine_tune: FineTune = "head",
+    inner_optimizer: optax.GradientTransformation = optax.sgd(0.01, momentum=0.9),
+    num_steps: int = 100,
+    batch_size: int | None = None,
+    num_ways: int | None = None,
+) -> MetaLearner:
+    """Pre-training with a head, then gradient steps on a new head, or on everything, for each task."""
+    if fine_tune not in ("head", "all"):
+        raise ValueError(f"`fine_tune` must be 'head' or 'all', got {fine_tune!r}.")
+    init, loss = pretraining(model, head, loss_fn, num_classes)
+    classifier, embed = with_head(model, head), model.apply_support or model.apply
+    only_head = Model(model.init, lambda variables, z, **_: (head.apply(variables.params["head"], z), variables.state))
+    options: dict[str, Any] = {"num_steps": num_steps, "batch_size": batch_size, "gradient": "first_order"}
+    steps = descent(only_head if fine_tune == "head" else classifier, loss_fn, **options)
+
+    def adapt(meta: Variables, support: Batch, key=None) -> Adapted:
+        k_head, k_steps = split_key(key)
+        kernel = meta.params["head"]["kernel"]
+        width = count_ways(support, num_ways, "num_ways")
+        new = head.init(jax.random.key(0) if key is None else k_head, kernel.shape[0], width, kernel.dtype)
+        if fine_tune == "all":
+            start = Variables({"model": meta.params["model"], "head": new}, meta.state)
+            return steps(start, inner_optimizer, support, k_steps)
+        body = Variables(meta.params["model"], meta.state)
+        z, state = embed(body, support.x, train=False, weight=support.weight)  # once: nothing below it moves
+        start = Variables({"head": new})
+        return steps(start, inner_optimizer, support._replace(x=flat(z)), k_steps)._replace(state=state)
+
+    def predict(meta: Variables, adapted: Adapted, x, key=None, *, weight=None):
+        variables = Variables({**meta.params, **adapted.params}, adapted.state)
+        return mask_ways(classifier.apply(variables, x, train=False, weight=weight, key=key)[0], adapted.ways)
+
+    return MetaLearner(init, adapt, predict, loss)
+
+
+def flat(z: jax.Array) -> jax.Array:
+    """Embeddings as vectors, ``[N, D]``."""
+    return z.reshape(z.shape[0], -1)
+
+
+def count_ways(batch: Batch, given: int | None, name: str) -> int:
+    """The static number of classes of a batch: the length of its ``ways``, else what was given."""
+    width = given if batch.ways is None else len(batch.ways)
+    if width is None:
+        raise ValueError(f"The number of classes is unknown: fill `Batch.ways`, or give the learner `{name}=5`.")
+    return width
+
+
+def mask_classes(outputs: jax.Array, ways: jax.Array | None) -> jax.Array:
+    """`mask_ways`, for labels that must be those of pre-training."""
+    if ways is not None and len(ways) != outputs.shape[-1]:
+        raise ValueError(
+            f"The classifier was made for {outputs.shape[-1]} classes but this batch has {len(ways)}. Pre-train on "
+            "`tasks.batches`, whose labels are global, and give `init` the same sampler; episodes are for `adapt`."
+        )
+    return mask_ways(outputs, ways)
