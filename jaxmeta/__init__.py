@@ -6,12 +6,24 @@ The public names, in reading order. `backbones` and `recipes` need flax and load
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import algorithms, datasets, inner, losses, ops, tasks
-from .algorithms import anil, boil, maml, meta_sgd, protonet, reptile
+from . import algorithms, datasets, inner, losses, ops, rules, tasks
+from .algorithms import (
+    anil,
+    boil,
+    learned_optimizer,
+    lstm,
+    maml,
+    mann,
+    meta_sgd,
+    neural_process,
+    protonet,
+    reptile,
+    snail,
+)
 from .evaluation import adaptation_curve, evaluate, evaluate_seeds, task_metrics
 from .fit import Diverged, EarlyStopping, Progress, fit
 from .learner import Adapted, episodic
-from .models import from_functions, from_linen, from_nnx
+from .models import from_functions, from_linen, from_nnx, identity
 from .step import backprop, init, meta_step
 from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model, Sampler, Task, Variables
 
@@ -22,8 +34,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch", "Task", "Variables", "Model", "MetaLearner", "Aux", "MetaState", "Estimate", "Sampler", "ClassSet",
-    "from_linen", "from_nnx", "from_functions", "backbones", "losses", "inner",
-    "maml", "anil", "boil", "reptile", "meta_sgd", "protonet", "episodic", "Adapted",
+    "from_linen", "from_nnx", "from_functions", "identity", "backbones", "losses", "inner", "rules",
+    "maml", "anil", "boil", "reptile", "meta_sgd", "protonet",
+    "lstm", "mann", "snail", "neural_process", "learned_optimizer", "episodic", "Adapted",
     "tasks", "datasets",
     "init", "meta_step", "backprop", "fit", "Progress", "EarlyStopping", "Diverged",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",

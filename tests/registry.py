@@ -18,11 +18,15 @@ KEY = jax.random.key(0)
 
 
 class Row(NamedTuple):
-    """make(model, loss_fn) -> learner; ``classifies``: it needs ways; ``optimizer`` outside."""
+    """make(model, loss_fn) -> learner; ``classifies``: it needs ways; ``optimizer`` outside; ``kind`` it is at home on.
+
+    A learner at home on another kind of task than classification meets only that one: its outputs fit no other loss.
+    """
 
     make: Callable[..., MetaLearner]
     classifies: bool = False
     optimizer: optax.GradientTransformation = optax.adam(1e-2)
+    kind: str = "classification"
 
 
 SGD = optax.sgd(0.1)
@@ -42,6 +46,12 @@ LEARNERS = {
     "template": Row(template),
     "protonet": Row(jm.protonet, classifies=True),
     "protonet_cosine": Row(partial(jm.protonet, distance="cosine"), classifies=True),
+    "lstm": Row(partial(jm.lstm, num_steps=3, hidden=4, init_lr=0.1)),
+    "mann": Row(partial(jm.mann, num_slots=8, slot_size=4, num_heads=2, hidden=8), classifies=True),
+    "snail": Row(partial(jm.snail, filters=4, attention=((4, 4), (4, 4))), classifies=True),
+    "neural_process": Row(partial(jm.neural_process, hidden=8, num_layers=2), kind="distributions"),
+    "attentive_process": Row(partial(jm.neural_process, hidden=8, num_layers=2, num_heads=2), kind="distributions"),
+    "learned_optimizer": Row(partial(jm.learned_optimizer, rule=jm.rules.mlp(hidden=(8,), init_lr=0.1), num_steps=3)),
 }
 
 
@@ -115,6 +125,7 @@ KINDS = {
     "regression": Kind(regression, Net(), jm.losses.mse),
     "tokens": Kind(tokens, Net(), jm.losses.cross_entropy),
     "pairs": Kind(pairs, Net(1), jm.losses.mse),
+    "distributions": Kind(regression, Net(), jm.losses.gaussian_nll),
 }
 
 
@@ -152,15 +163,22 @@ def stack(sampler: Callable[[jax.Array], Any], num_tasks: int, seed: int = 0) ->
     return jax.vmap(sampler)(jax.random.split(jax.random.key(seed), num_tasks))
 
 
-# Every learner meets labels and padding; those below stand for their relatives on the other kinds.
+# Every learner meets its own kind of task and padding; those below stand for their relatives on the other kinds.
 EVERYWHERE = ("maml", "reptile", "meta_sgd")
-CASES = [
-    (learner, kind)
-    for learner, row in LEARNERS.items()
-    for kind, about in KINDS.items()
-    if (about.classifies or not row.classifies)  # prototypes need one label per example
-    and (kind in ("classification", "tokens") or learner in EVERYWHERE)
-]
+
+
+def meets(learner: str, kind: str) -> bool:
+    """Whether a learner is tried on a kind of task."""
+    row = LEARNERS[learner]
+    if kind == row.kind:
+        return True
+    if row.kind != "classification" or kind == "distributions":
+        return False
+    fits = KINDS[kind].classifies or not row.classifies  # prototypes need one label per example
+    return fits and (kind == "tokens" or learner in EVERYWHERE)
+
+
+CASES = [(learner, kind) for learner in LEARNERS for kind in KINDS if meets(learner, kind)]
 
 
 def build(learner: str, kind: str, **net_options) -> MetaLearner:

@@ -11,7 +11,20 @@ import pytest
 import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
-MODULES = ["losses", "inner", "tasks", "datasets", "algorithms", "backbones", "ops", "plots", "checkpoint", "recipes"]
+MODULES = [
+    "losses",
+    "inner",
+    "rules",
+    "cells",
+    "tasks",
+    "datasets",
+    "algorithms",
+    "backbones",
+    "ops",
+    "plots",
+    "checkpoint",
+    "recipes",
+]
 
 
 def public():
@@ -45,8 +58,10 @@ ROOMS = {
     "inner": {"types"},
     "ops": {"types"},
     "models": {"types", "ops"},
+    "cells": {"types"},
+    "rules": {"types", "cells"},
     "learner": {"types", "losses", "inner"},
-    "algorithms": {"types", "losses", "inner", "learner"},
+    "algorithms": {"types", "losses", "inner", "learner", "cells", "rules"},
     "backbones": {"types", "ops"},
     "step": {"types", "checks"},
     "evaluation": {"types", "losses", "step"},

@@ -15,6 +15,7 @@ SAMPLERS = {
     "episodes": lambda: tasks.episodes(DATA, **SMALL, rotate="extra"),
     "episodes_ranges": lambda: tasks.episodes(DATA, **RANGES, rotate="draw"),
     "sinusoid": lambda: tasks.sinusoid(noise=0.1),
+    "quadratics": lambda: tasks.quadratics(num_dims=3),
     "glyphs": lambda: tasks.glyphs(**SMALL),
 }
 KEYS = jax.random.split(jax.random.key(0), 2)
