@@ -47,7 +47,9 @@ LEARNERS = {
     "protonet": Row(jm.protonet, classifies=True),
     "protonet_cosine": Row(partial(jm.protonet, distance="cosine"), classifies=True),
     "lstm": Row(partial(jm.lstm, num_steps=3, hidden=4, init_lr=0.1)),
-    "mann": Row(partial(jm.mann, num_slots=8, slot_size=4, num_heads=2, hidden=8), classifies=True),
+    "mann": Row(
+        partial(jm.mann, num_slots=8, slot_size=8, num_heads=2, hidden=16), classifies=True, optimizer=optax.adam(3e-2)
+    ),
     "snail": Row(partial(jm.snail, filters=4, attention=((4, 4), (4, 4))), classifies=True),
     "neural_process": Row(partial(jm.neural_process, hidden=8, num_layers=2), kind="distributions"),
     "attentive_process": Row(partial(jm.neural_process, hidden=8, num_layers=2, num_heads=2), kind="distributions"),

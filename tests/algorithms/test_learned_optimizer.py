@@ -68,8 +68,7 @@ def test_lstm_rule_in_numpy():
         np.testing.assert_allclose(np.append(updates["a"], updates["b"]), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("rule, num_steps", [(jm.rules.mlp(hidden=(16,), init_lr=0.05), 400)], ids=["mlp"])
-def test_trained_on_quadratics_beats_sgd_with_the_best_rate_for_them(rule, num_steps):
+def test_trained_on_quadratics_beats_sgd_with_the_best_rate_for_them():
     """Twenty steps from random starts on 256 held-out problems; the rate of SGD is chosen on these very problems."""
     problems, held_out = jm.tasks.quadratics(), jax.random.key(7)
     make = lambda rule: jm.learned_optimizer(LINEAR, jm.losses.mse, rule=rule, num_steps=20)
@@ -78,11 +77,11 @@ def test_trained_on_quadratics_beats_sgd_with_the_best_rate_for_them(rule, num_s
     ]
     sgd = make(jm.rules.tuned(lambda lr: optax.sgd(lr), 0.1))
     best = min((error(sgd, jnp.float32(lr)) for lr in np.geomspace(0.01, 0.5, 24)), key=lambda e: e.mean)
-    learner, outer = make(rule), optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))
+    learner = make(jm.rules.mlp(hidden=(16,), init_lr=0.05))
+    outer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))
     state = jm.init(learner, problems, outer, key=jax.random.key(0))
-    state, _ = jm.fit(learner, problems, outer, state, num_steps=num_steps, tasks_per_step=16)
+    state, _ = jm.fit(learner, problems, outer, state, num_steps=400, tasks_per_step=16)
     ours = error(learner, state.meta.params)
-    print(ours, best)
     assert ours.mean + ours.ci95 < best.mean - best.ci95
 
 
