@@ -6,7 +6,7 @@ The public names, in reading order. `backbones` and `recipes` need flax and load
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import algorithms, attacks, datasets, implicit, inner, losses, ops, tasks
+from . import algorithms, attacks, datasets, implicit, inner, losses, ops, rules, tasks
 from .algorithms import *
 from .algorithms import centre_features
 from .evaluation import (
@@ -20,7 +20,7 @@ from .evaluation import (
 )
 from .fit import Diverged, EarlyStopping, Progress, fit
 from .learner import Adapted, episodic
-from .models import from_functions, from_linen, from_nnx
+from .models import from_functions, from_linen, from_nnx, identity
 from .step import backprop, init, meta_step
 from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model, Sampler, Task, Variables
 
@@ -31,7 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch", "Task", "Variables", "Model", "MetaLearner", "Aux", "MetaState", "Estimate", "Sampler", "ClassSet",
-    "from_linen", "from_nnx", "from_functions", "backbones", "losses", "inner", "implicit",
+    "from_linen", "from_nnx", "from_functions", "identity", "backbones", "losses", "inner", "implicit", "rules",
     "episodic", "Adapted", "centre_features",
     "tasks", "datasets",
     "init", "meta_step", "backprop", "fit", "Progress", "EarlyStopping", "Diverged",

@@ -46,7 +46,7 @@ def descend(
     r"""Takes ``num_steps`` optimizer steps on an objective, differentiably.
 
     $p_{k+1} = p_k + u(\nabla_p L(p_k, s_k, i_k))$, with the optimizer's update $u$. The carried state $s$
-    is never differentiated.
+    is never differentiated. An optimizer that takes extra arguments is also given the loss, as ``value``, a constant.
 
     Args:
       objective: ``(params, state, input) -> (scalar, state)``; it may close over anything. What does not
@@ -91,15 +91,21 @@ def descend(
     start = Descent(params, state, opt_state)
     if num_steps == 0:
         return start
-    explicit, consts = hoist(objective, params, state, jax.tree.map(lambda a: a[0], inputs))
+    update = optax.with_extra_args_support(optimizer).update
+
+    def with_value(params, state, step_input):  # the loss leaves the step as state does
+        value, state = objective(params, state, step_input)
+        return value, (state, value)
+
+    explicit, consts = hoist(with_value, params, state, jax.tree.map(lambda a: a[0], inputs))
 
     def run(gradient: Gradient, at: Descent, rows: slice) -> Descent:
         grad_fn = _GRADIENTS[gradient](explicit, consts)
 
         def step(at: Descent, step_input):
-            grads, new_state = grad_fn(at.params, at.state, step_input)
+            grads, (new_state, value) = grad_fn(at.params, at.state, step_input)
             grads = checkpoint_name(grads, "inner_grads")
-            updates, new_opt_state = optimizer.update(grads, at.opt_state, at.params)
+            updates, new_opt_state = update(grads, at.opt_state, at.params, value=value)
             return Descent(optax.apply_updates(at.params, updates), new_state, new_opt_state), None
 
         return _run(step, at, jax.tree.map(lambda a: a[rows], inputs), rows.stop - rows.start, remat)

@@ -4,8 +4,9 @@ A user's loss may also return one value per example; `batch_loss` then takes the
 """
 
 import inspect
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -102,6 +103,43 @@ def sigmoid_mse(outputs: jax.Array, targets: jax.Array, weight: jax.Array | None
     return weighted_mean(((scores - wanted) ** 2).sum(-1), weight)
 
 
+class Gaussian(NamedTuple):
+    """A normal distribution for every entry of the targets: what learners predict that know their uncertainty.
+
+    Attributes:
+      mean: ``[N, ...]``.
+      std: standard deviations, of the same shape.
+    """
+
+    mean: jax.Array
+    std: jax.Array
+
+
+def gaussian_nll(outputs: Gaussian, targets: jax.Array, weight: jax.Array | None = None) -> jax.Array:
+    r"""Mean of $-\log \mathcal N(y; \mu, \sigma^2)$ over examples and their entries, in nats.
+
+    Args:
+      outputs: a `Gaussian`, or any pair of means and standard deviations.
+      targets: of the same shape.
+      weight: the leading axes.
+
+    Raises:
+      ValueError: if the shapes differ.
+
+    Example:
+      >>> print(gaussian_nll(Gaussian(jnp.zeros((1, 1)), jnp.ones((1, 1))), jnp.zeros((1, 1))))  # log(2 pi) / 2
+      0.9189385
+    """
+    mean, std = outputs
+    if not mean.shape == std.shape == targets.shape:
+        raise ValueError(
+            f"`gaussian_nll` needs means, standard deviations and targets of one shape, got {mean.shape}, {std.shape} "
+            f"and {targets.shape}. Reshape the targets, or give the learner as many outputs."
+        )
+    mean, std, targets = (a.astype(jnp.promote_types(a.dtype, jnp.float32)) for a in (mean, std, targets))
+    return weighted_mean(0.5 * ((targets - mean) / std) ** 2 + jnp.log(std) + 0.5 * math.log(2 * math.pi), weight)
+
+
 def accuracy(outputs: jax.Array, targets: jax.Array, weight: jax.Array | None = None) -> jax.Array:
     """Share of examples (or tokens) whose largest logit is the label's; shapes as `cross_entropy`.
 
@@ -114,12 +152,15 @@ def accuracy(outputs: jax.Array, targets: jax.Array, weight: jax.Array | None = 
 
 
 def default_metrics(outputs: Any, targets: Any) -> dict[str, Callable[..., jax.Array]]:
-    """The metrics that fit a task: accuracy for integer labels, mean squared error for float targets.
+    """The metrics that fit a task: accuracy for labels, mean squared error for float targets, and likelihoods.
 
     Example:
       >>> list(default_metrics(jnp.zeros((3, 5)), jnp.array([0, 1, 2])))
       ['accuracy']
     """
+    if isinstance(outputs, Gaussian):
+        mean_error = lambda outputs, y, weight=None: mse(outputs.mean, y, weight)
+        return {"nll": gaussian_nll, "mse": mean_error} if outputs.mean.shape == targets.shape else {}
     if not (hasattr(outputs, "shape") and hasattr(targets, "dtype")):
         return {}
     if jnp.issubdtype(targets.dtype, jnp.integer) and outputs.shape[:-1] == targets.shape:

@@ -221,6 +221,18 @@ def from_functions(init: Callable, apply: Callable, *, stateful: bool = False) -
     return Model(init_variables, call, None, keeps_state=stateful)
 
 
+def identity() -> Model:
+    """Inputs as they are, flattened and joined to ``[N, D]``: for learners that bring a network of their own.
+
+    Example:
+      >>> identity().apply(Variables(()), {"a": jnp.ones((2, 3)), "b": jnp.zeros((2, 1))})[0].shape
+      (2, 4)
+    """
+    flat = lambda leaf: leaf.reshape(leaf.shape[0], -1)
+    join = lambda variables, x: jnp.concatenate([flat(leaf) for leaf in jax.tree.leaves(x)], -1)
+    return from_functions(lambda key, x: {}, join)
+
+
 def _with_policy(init: Callable, call: Callable, norm: str) -> Model:
     if (norm, True) not in _POLICY:
         raise ValueError(f"`norm` must be 'transductive', 'support' or 'running', got {norm!r}.")

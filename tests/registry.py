@@ -19,8 +19,9 @@ KEY = jax.random.key(0)
 
 
 class Row(NamedTuple):
-    """make(model, loss_fn) -> learner; ``classifies``: it needs ways; ``optimizer`` outside.
+    """make(model, loss_fn) -> learner; ``classifies``: it needs ways; ``optimizer`` outside; ``kind`` it is at home on.
 
+    A learner at home on another kind of task than classification meets only that one: its outputs fit no other loss.
     ``world`` is a pair of samplers, to train on and to be measured on, for learners of labels that mean the same
     throughout training: where there is one, `test_learns` takes it instead of the kind's own tasks.
     """
@@ -29,6 +30,7 @@ class Row(NamedTuple):
     classifies: bool = False
     optimizer: optax.GradientTransformation = optax.adam(1e-2)
     world: tuple[Callable[[jax.Array], Task], Callable[[jax.Array], Task]] | None = None
+    kind: str = "classification"
 
 
 NOISE = jnp.array([[0.3, 0.3, 3.0, 3.0]])  # two directions tell the classes apart, two are a nuisance
@@ -95,6 +97,14 @@ LEARNERS = {
     "baseline_all": Row(partial(jm.baseline, fine_tune="all", batch_size=4), classifies=True, world=GLOBAL_LABELS),
     "baseline_plus_plus": Row(jm.baseline_plus_plus, classifies=True, world=GLOBAL_LABELS),
     "rfs": Row(jm.rfs, classifies=True, world=GLOBAL_LABELS),
+    "lstm": Row(partial(jm.lstm, num_steps=3, hidden=4, init_lr=0.1)),
+    "mann": Row(
+        partial(jm.mann, num_slots=8, slot_size=8, num_heads=2, hidden=16), classifies=True, optimizer=optax.adam(3e-2)
+    ),
+    "snail": Row(partial(jm.snail, filters=4, attention=((4, 4), (4, 4))), classifies=True),
+    "neural_process": Row(partial(jm.neural_process, hidden=8, num_layers=2), kind="distributions"),
+    "attentive_process": Row(partial(jm.neural_process, hidden=8, num_layers=2, num_heads=2), kind="distributions"),
+    "learned_optimizer": Row(partial(jm.learned_optimizer, rule=jm.rules.mlp(hidden=(8,), init_lr=0.1), num_steps=3)),
 }
 
 
@@ -168,6 +178,7 @@ KINDS = {
     "regression": Kind(regression, Net(), jm.losses.mse),
     "tokens": Kind(tokens, Net(), jm.losses.cross_entropy),
     "pairs": Kind(pairs, Net(1), jm.losses.mse),
+    "distributions": Kind(regression, Net(), jm.losses.gaussian_nll),
 }
 
 
@@ -205,15 +216,22 @@ def stack(sampler: Callable[[jax.Array], Any], num_tasks: int, seed: int = 0) ->
     return jax.vmap(sampler)(jax.random.split(jax.random.key(seed), num_tasks))
 
 
-# Every learner meets labels and padding; those below stand for their relatives on the other kinds.
+# Every learner meets its own kind of task and padding; those below stand for their relatives on the other kinds.
 EVERYWHERE = ("maml", "reptile", "meta_sgd")
-CASES = [
-    (learner, kind)
-    for learner, row in LEARNERS.items()
-    for kind, about in KINDS.items()
-    if (about.classifies or not row.classifies)  # prototypes need one label per example
-    and (kind in ("classification", "tokens") or learner in EVERYWHERE)
-]
+
+
+def meets(learner: str, kind: str) -> bool:
+    """Whether a learner is tried on a kind of task."""
+    row = LEARNERS[learner]
+    if kind == row.kind:
+        return True
+    if row.kind != "classification" or kind == "distributions":
+        return False
+    fits = KINDS[kind].classifies or not row.classifies  # prototypes need one label per example
+    return fits and (kind == "tokens" or learner in EVERYWHERE)
+
+
+CASES = [(learner, kind) for learner in LEARNERS for kind in KINDS if meets(learner, kind)]
 
 
 def tiers(cases: list[tuple[str, str]]) -> list:

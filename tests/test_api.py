@@ -11,7 +11,9 @@ import pytest
 import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
-MODULES = "losses inner implicit tasks datasets algorithms backbones ops plots checkpoint recipes attacks".split()
+MODULES = (
+    "losses inner implicit rules cells tasks datasets algorithms backbones ops plots checkpoint recipes attacks".split()
+)
 
 
 def public():
@@ -46,17 +48,11 @@ ROOMS = {
     "implicit": {"types", "inner"},
     "ops": {"types"},
     "models": {"types", "ops"},
+    "cells": {"types"},
+    "rules": {"types", "cells"},
     "learner": {"types", "losses", "inner"},
     "attacks": {"types", "losses", "learner"},
-    "algorithms": {
-        "types",
-        "losses",
-        "inner",
-        "implicit",
-        "learner",
-        "attacks",
-        "step",
-    },  # step: outer steps of their own
+    "algorithms": set("types losses inner implicit learner attacks cells rules step".split()),
     "backbones": {"types", "ops"},
     "step": {"types", "checks"},
     "evaluation": {"types", "losses", "attacks", "step"},

@@ -128,6 +128,13 @@ def test_residuals_of_the_mixed_mode_do_not_grow_with_the_width_of_the_network()
     assert memory["mixed"] < 0.2 * memory["reverse"]
 
 
+def test_an_optimizer_may_ask_for_the_loss():
+    """Polyak's step on |p|^2 / 2 halves p: the rate is the loss over the squared gradient."""
+    objective = lambda p, state, _: (0.5 * jnp.sum(p**2), state)
+    end = descend(objective, jnp.ones(3), optax.polyak_sgd(), 3)
+    np.testing.assert_allclose(end.params, 0.125 * np.ones(3), rtol=1e-6)
+
+
 def test_zero_steps_are_the_identity():
     params = {"w": jnp.ones(3)}
     assert descend(lambda p, state, _: (p["w"].sum(), state), params, optax.adam(0.1), 0).params is params

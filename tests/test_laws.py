@@ -53,7 +53,7 @@ def test_a_step_is_finite_compiles_once_and_is_the_mean_over_tasks(learner_name,
 
 @learners
 def test_jit_equals_eager(learner_name):
-    learner, tasks, state = setup(learner_name, "classification")
+    learner, tasks, state = setup(learner_name, LEARNERS[learner_name].kind)
     task = jax.tree.map(lambda a: a[0], tasks)
     grad = jax.value_and_grad(lambda params: learner.loss(Variables(params, state.meta.state), task, KEY)[0])
     with jax.disable_jit():
@@ -62,7 +62,7 @@ def test_jit_equals_eager(learner_name):
 
 
 # A mini-batch is drawn from all rows: padding changes which ones.
-PADDED = [c for c in CASES if c[1] in ("classification", "tokens") and c[0] != "reptile_adam"]
+PADDED = [c for c in CASES if c[1] in (LEARNERS[c[0]].kind, "tokens") and c[0] != "reptile_adam"]
 
 
 @pytest.mark.parametrize("learner_name, kind_name", tiers(PADDED))
@@ -87,21 +87,19 @@ def test_padding_is_invisible(learner_name, kind_name):
 @learners
 def test_nothing_to_learn_from_is_zero_and_never_nan(learner_name):
     """All weights zero and a class absent, then only the latter: loss and meta-gradient stay finite."""
-    learner, tasks, state = setup(learner_name, "classification", norm=True)
-    ways = jnp.broadcast_to(jnp.array([True, True, False]), (TASKS, 3))
-    none = lambda batch: Batch(batch.x, jnp.minimum(batch.y, 1), jnp.zeros(batch.y.shape), ways)
+    learner, tasks, state = setup(learner_name, LEARNERS[learner_name].kind, norm=True)
+    ways = jnp.broadcast_to(jnp.array([True, True, False]), (TASKS, 3)) if tasks.query.ways is not None else None
+    none = lambda batch: Batch(batch.x, jnp.minimum(batch.y, 1), jnp.zeros(batch.y.shape[:2]), ways)
     empty = type(tasks)(none(tasks.support), none(tasks.query))
     value, grads = gradient(learner, state.meta, empty)
     assert bool(jnp.isfinite(value)) and all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
-    full = type(tasks)(
-        empty.support._replace(weight=jnp.ones((TASKS, 6))), empty.query._replace(weight=jnp.ones((TASKS, 12)))
-    )
+    full = type(tasks)(*(batch._replace(weight=jnp.ones_like(batch.weight)) for batch in empty))
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradient(learner, state.meta, full)[1]))
 
 
 @learners
 def test_dropout_follows_the_key_in_training_only(learner_name):
-    learner, tasks, state = setup(learner_name, "classification", dropout=0.5)
+    learner, tasks, state = setup(learner_name, LEARNERS[learner_name].kind, dropout=0.5)
     task = jax.tree.map(lambda a: a[0], tasks)
     loss = jax.jit(lambda key: learner.loss(state.meta, task, key)[1].metrics["loss"])
     assert loss(jax.random.key(1)) == loss(jax.random.key(1)) != loss(jax.random.key(2))
@@ -112,7 +110,7 @@ def test_dropout_follows_the_key_in_training_only(learner_name):
 
 @learners
 def test_bfloat16_parameters_stay_bfloat16(learner_name):
-    learner, tasks, state = setup(learner_name, "classification")
+    learner, tasks, state = setup(learner_name, LEARNERS[learner_name].kind)
     halve = lambda tree: jax.tree.map(lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a, tree)
     meta, sgd = halve(state.meta), optax.sgd(0.1)
     state = state._replace(meta=meta, opt_state=sgd.init(meta.params))
@@ -121,7 +119,7 @@ def test_bfloat16_parameters_stay_bfloat16(learner_name):
     assert metrics["skipped"] == 0
 
 
-@pytest.mark.parametrize("learner_name, kind_name", [c for c in CASES if "classification" in c or c[0] == "maml"])
+@pytest.mark.parametrize("learner_name, kind_name", [c for c in CASES if c[1] == LEARNERS[c[0]].kind or c[0] == "maml"])
 def test_learns(learner_name, kind_name):
     """The error after adaptation falls, on tasks that were not trained on."""
     learner, kind, optimizer = build(learner_name, kind_name), KINDS[kind_name], LEARNERS[learner_name].optimizer

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from jaxmeta import Batch, losses
 
@@ -26,6 +27,14 @@ def test_sigmoid_mse_by_hand():
     weight = jnp.array([1.0, 3.0, 0.0])
     wider = jnp.concatenate([LOGITS, jnp.full((3, 1), jnp.finfo(jnp.float32).min)], 1)
     np.testing.assert_allclose(losses.sigmoid_mse(wider, LABELS, weight), (expected * weight).sum() / 4, rtol=1e-6)
+
+
+def test_gaussian_nll_is_scipys():
+    mean, std, y = jnp.array([[0.0, 1.0], [2.0, 3.0]]), jnp.array([[1.0, 0.1], [2.0, 3.0]]), jnp.ones((2, 2))
+    expected = -norm.logpdf(np.asarray(y), np.asarray(mean), np.asarray(std))
+    np.testing.assert_allclose(losses.gaussian_nll(losses.Gaussian(mean, std), y), expected.mean(), rtol=1e-6)
+    first = losses.gaussian_nll((mean, std), y, jnp.array([1.0, 0.0]))
+    np.testing.assert_allclose(first, expected[0].mean(), rtol=1e-6)
 
 
 def test_weights_per_token_and_per_example():
@@ -58,6 +67,7 @@ def test_batch_loss_weighs_what_the_loss_does_not():
     "call, text",
     [
         (lambda: losses.mse(jnp.ones((3, 1)), jnp.ones(3)), "outputs and targets of one shape"),
+        (lambda: losses.gaussian_nll((jnp.ones((3, 1)), jnp.ones((3, 1))), jnp.ones(3)), "targets of one shape"),
         (lambda: losses.cross_entropy(LOGITS, jnp.ones(3)), "need integer labels"),
         (lambda: losses.cross_entropy(LOGITS, LABELS[:2]), "need integer labels"),
         (lambda: losses.weighted_mean(jnp.ones(3), jnp.ones(2)), "`weight` .* does not match the leading axes"),

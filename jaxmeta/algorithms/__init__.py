@@ -9,12 +9,16 @@ from ._boil import boil as boil
 from ._boosting import boosting as boosting
 from ._distill import distill as distill
 from ._imaml import imaml as imaml
+from ._learned_optimizer import learned_optimizer as learned_optimizer
 from ._lrd2 import lrd2 as lrd2
+from ._lstm import lstm as lstm
 from ._maml import maml as maml
 from ._maml_plus_plus import maml_plus_plus as maml_plus_plus
+from ._mann import mann as mann
 from ._matching import matching as matching
 from ._meta_sgd import meta_sgd as meta_sgd
 from ._metaoptnet import metaoptnet as metaoptnet
+from ._neural_process import neural_process as neural_process
 from ._protonet import protonet as protonet
 from ._r2d2 import r2d2 as r2d2
 from ._relation import relation as relation
@@ -23,6 +27,7 @@ from ._reptile import reptile as reptile
 from ._rfs import rfs as rfs
 from ._simpleshot import centre_features as centre_features
 from ._simpleshot import simpleshot as simpleshot
+from ._snail import snail as snail
 from ._soft_kmeans import soft_kmeans as soft_kmeans
 from ._stacking import stacking as stacking
 
@@ -31,5 +36,6 @@ __all__ = [
     "protonet", "soft_kmeans", "matching", "relation", "simpleshot",
     "r2d2", "lrd2", "metaoptnet",
     "baseline", "baseline_plus_plus", "rfs",
+    "lstm", "mann", "snail", "neural_process", "learned_optimizer",
     "distill", "adversarial", "replay", "bagging", "stacking", "boosting",
 ]  # fmt: skip

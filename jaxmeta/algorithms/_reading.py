@@ -1,0 +1,72 @@
+"""What networks that read a support set share: embeddings, targets as inputs, and the order of a set."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..learner import take_rows
+from ..types import Batch, Key, Model, PyTree, Variables
+
+
+def embed(model: Model, variables: Variables, x: Any, *, support: bool = False, **options) -> tuple[jax.Array, PyTree]:
+    """A model's outputs flattened to ``[N, D]``, and the state that the pass leaves: a support pass, or a query pass.
+
+    Args:
+      model, variables, x: what to run on what.
+      support: which of the two passes it is.
+      **options: ``train``, ``weight`` and ``key``, as for `Model.apply`.
+    """
+    run = (support and model.apply_support) or model.apply
+    z, state = run(variables, x, **options)
+    return z.reshape(z.shape[0], -1), state
+
+
+def embedding_size(model: Model, variables: Variables, x: Any) -> int:
+    """The D of `embed`, without computing anything."""
+    return jax.eval_shape(lambda: embed(model, variables, x)[0]).shape[1]
+
+
+def targets_as_inputs(batch: Batch, num_ways: int | None = None) -> jax.Array:
+    """Targets for a network to read: labels one-hot ``[N, W]``, float targets ``[N, D]`` as they are.
+
+    Args:
+      batch: labels ``[N]`` or targets ``[N, D]``.
+      num_ways: W, for batches without ``ways``.
+
+    Raises:
+      ValueError: if the number of ways is unknown, or the targets have another shape.
+
+    Example:
+      >>> targets_as_inputs(Batch(None, jnp.array([1, 0])), 2).tolist()
+      [[0.0, 1.0], [1.0, 0.0]]
+    """
+    labels = jnp.issubdtype(batch.y.dtype, jnp.integer)
+    if batch.y.ndim != (1 if labels else 2):
+        raise ValueError(
+            f"Targets must be integer labels [N] or numbers [N, D], got {batch.y.dtype} {batch.y.shape}. "
+            "Reshape them, or take a learner with fast weights, such as `maml`."
+        )
+    if not labels:
+        return batch.y
+    width = num_ways if batch.ways is None else len(batch.ways)
+    if width is None:
+        raise ValueError("The number of ways is unknown: fill `Batch.ways`, or give the learner `num_ways`.")
+    return jax.nn.one_hot(batch.y, width)
+
+
+def in_sequence(batch: Batch, key: Key | None = None) -> Batch:
+    """A set as a sequence: padding behind everything else, and the rest shuffled if there is a key.
+
+    Padding that is appended does not change the order.
+
+    Example:
+      >>> in_sequence(Batch(jnp.array([1, 2, 3]), jnp.zeros(3), jnp.array([1.0, 0.0, 1.0]))).x.tolist()
+      [1, 3, 2]
+    """
+    if key is None and batch.weight is None:
+        return batch
+    rows = jnp.arange(batch.y.shape[0])
+    rank = rows if key is None else jax.vmap(lambda row: jax.random.bits(jax.random.fold_in(key, row)))(rows)
+    absent = jnp.zeros(rows.shape, bool) if batch.weight is None else batch.weight == 0
+    return take_rows(batch, jnp.lexsort((rank, absent)))
