@@ -15,6 +15,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 SHARED_DATA = Path(__file__).resolve().parents[1] / "shared" / "data"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """A worker that kept every program it has compiled would need many gigabytes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
     """float64 within one test."""

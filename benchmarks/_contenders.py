@@ -4,6 +4,7 @@ Gradients are flat dicts of numpy arrays in flax's layout. The schemes of the pe
 plainest form, without module cloning or bookkeeping, which favours them.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -13,6 +14,7 @@ import optax
 import torch
 import torch.nn.functional as F
 from _work import Net, Work
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxmeta as jm
 
@@ -25,24 +27,30 @@ def flatten(tree) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in leaves}
 
 
-def outer_step(work: Work, data: dict, params, *, chunk: int | None = None):
-    """The jitted step with its state and tasks; the update is SGD of rate 1, from which the gradient is read."""
+def outer_step(work: Work, data: dict, params):
+    """The jitted step with its state and tasks; the update is SGD of rate 1, from which the gradient is read.
+
+    One task at a time on each of the cores, which are devices of their own: see `jax_num_cpu_devices`.
+    """
     model, optimizer = jm.from_linen(Net(work, jm.ops.max_pool)), optax.sgd(1.0)
     learner = jm.maml(model, jm.losses.cross_entropy, inner_optimizer=optax.sgd(work.lr), num_steps=work.steps)
-    tasks = jax.device_put(jm.Task(jm.Batch(data["xs"], data["ys"]), jm.Batch(data["xq"], data["yq"])))
+    mesh = jax.make_mesh((math.gcd(work.tasks, len(jax.devices())),), ("task",), axis_types=(AxisType.Auto,))
+    tasks = jm.Task(jm.Batch(data["xs"], data["ys"]), jm.Batch(data["xq"], data["yq"]))
     zeros = model.init(jax.random.key(0), data["xs"][0])
     meta = jm.Variables(jax.tree.map(jnp.asarray, params), zeros.state)
     state = jm.MetaState(jnp.zeros((), jnp.int32), meta, optimizer.init(meta.params), jax.random.key(0))
-    return jax.jit(jm.meta_step(learner, optimizer, chunk=chunk)), state, tasks
+    state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    tasks = jax.device_put(tasks, NamedSharding(mesh, PartitionSpec("task")))
+    return jax.jit(jm.meta_step(learner, optimizer, chunk=1, mesh=mesh)), state, tasks
 
 
-def ours(work: Work, data: dict, params, *, chunk: int | None = None) -> Contender:
+def ours(work: Work, data: dict, params) -> Contender:
     """This library: the whole outer step."""
-    step, state, tasks = outer_step(work, data, params, chunk=chunk)
+    step, state, tasks = outer_step(work, data, params)
 
     def compare():
         new, metrics = step(state, tasks)
-        return float(metrics["loss"]), flatten(jax.tree.map(jnp.subtract, params, new.meta.params))
+        return float(metrics["loss"]), flatten(jax.tree.map(lambda a, b: a - np.asarray(b), params, new.meta.params))
 
     return lambda: jax.block_until_ready(step(state, tasks)), compare
 

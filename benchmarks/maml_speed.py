@@ -39,7 +39,7 @@ def row(name: str, peers: list[str], turns: int) -> dict:
     work = WORKS[name]
     data = arrays(work)
     params = jax.jit(Net(work).init)(jax.random.key(0), data["xs"][0])["params"]
-    contenders = {"jaxmeta": ours(work, data, params, chunk=1)}
+    contenders = {"jaxmeta": ours(work, data, params)}
     contenders |= {peer: PEERS[peer](work, data, params) for peer in peers}
     print(name, work, flush=True)
     agree(contenders)
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     write("maml_speed", [row(name, options.peers, options.turns) for name in options.works])
 
 

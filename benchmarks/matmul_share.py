@@ -8,6 +8,7 @@ padding included, nothing else), times the step and, in turns with it, one large
 
 import argparse
 import math
+import os
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ def _flops_of(eqn) -> int:
         geo = eqn.params["geo"]
         tasks = x[0] if len(x) == len(geo.size) + 3 else 1
         return 2 * tasks * y[-len(geo.size) - 2] * math.prod(geo.out) * math.prod(geo.kernel) * w[-2] * w[-1]
-    times = eqn.params["length"] if name == "scan" else 1
+    times = {"scan": lambda p: p["length"], "shard_map": lambda p: p["mesh"].size}.get(name, lambda p: 1)(eqn.params)
     return times * sum(flops(sub) for value in eqn.params.values() for sub in _programs(value))
 
 
@@ -60,7 +61,7 @@ def row(name: str, size: int, turns: int) -> dict:
     work = WORKS[name]
     data = arrays(work)
     params = jax.jit(Net(work).init)(jax.random.key(0), data["xs"][0])["params"]
-    step, *args = outer_step(work, data, params, chunk=1)
+    step, *args = outer_step(work, data, params)
     count = flops(jax.make_jaxpr(step)(*args).jaxpr)
     a = jax.random.normal(jax.random.key(0), (size, size))
     calls = {"step": (step, args), "product": (jax.jit(jnp.matmul), (a, a))}
@@ -87,6 +88,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--turns", type=int, default=7)
     options = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     write("matmul_share", [row(name, options.size, options.turns) for name in options.works])
 
 

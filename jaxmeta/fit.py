@@ -125,7 +125,8 @@ def fit(
             raise Diverged(_why(worst, until), state)
         estimates = None
         if eval_every and eval_sampler is not None and (until % eval_every == 0 or until == num_steps):
-            estimates = validate(learner, state.meta, eval_sampler, num_tasks=eval_tasks)
+            meta = state.meta if mesh is None else jax.device_put(state.meta, mesh.devices.flat[0])
+            estimates = validate(learner, meta, eval_sampler, num_tasks=eval_tasks)
             log.add_estimates(until, estimates)
         means = {name: row.mean(0) for name, row in rows.items()}
         rate = (until - at) * tasks_per_step / seconds

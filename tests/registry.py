@@ -234,10 +234,15 @@ def meets(learner: str, kind: str) -> bool:
 CASES = [(learner, kind) for learner in LEARNERS for kind in KINDS if meets(learner, kind)]
 
 
-def tiers(cases: list[tuple[str, str]]) -> list:
-    """The same, with a learner's further kinds of task left to the slow tier, but for those of EVERYWHERE."""
+# What stands for all in the quick tier, where every learner meets two laws, and these meet all of them.
+CORE = ("maml", "fomaml", "anil", "reptile", "meta_sgd", "imaml", "template", "protonet", "r2d2", "bagging", "lstm")
+
+
+def tiers(cases: list[tuple[str, str]], *, all_learners: bool) -> list:
+    """The same, with further kinds of task left to the slow tier, and where so said all learners but CORE."""
     first = {learner: kind for learner, kind in reversed(cases)}
-    quick = lambda learner, kind: learner in EVERYWHERE or kind == first[learner]
+    at_home = lambda learner, kind: learner in EVERYWHERE or kind == first[learner]
+    quick = lambda learner, kind: at_home(learner, kind) and (all_learners or learner in CORE)
     return [pytest.param(*case, marks=() if quick(*case) else pytest.mark.slow) for case in cases]
 
 

@@ -1,21 +1,27 @@
 """Laws times the registry: every algorithm on every kind of task, one test a law, no algorithm named in a test."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from registry import CASES, KEY, KINDS, LEARNERS, bandit, bandit_learner, build, stack, tiers
+from registry import CASES, CORE, KEY, KINDS, LEARNERS, bandit, bandit_learner, build, stack, tiers
 
 import jaxmeta as jm
 from jaxmeta.types import Batch, Variables
 
 TASKS = 4
-cases = pytest.mark.parametrize("learner_name, kind_name", tiers(CASES))
-learners = pytest.mark.parametrize("learner_name", LEARNERS)
+cases = pytest.mark.parametrize("learner_name, kind_name", tiers(CASES, all_learners=True))
+learners = pytest.mark.parametrize(
+    "learner_name", [name if name in CORE else pytest.param(name, marks=pytest.mark.slow) for name in LEARNERS]
+)
 
 
+@cache
 def setup(learner_name, kind_name, **net_options):
+    """Learner, tasks and first state; made once for all laws, which leave them as they are."""
     learner, kind = build(learner_name, kind_name, **net_options), KINDS[kind_name]
     tasks = stack(kind.sampler, TASKS)
     state = jm.init(learner, jax.tree.map(lambda a: a[0], tasks), LEARNERS[learner_name].optimizer, key=KEY)
@@ -65,11 +71,11 @@ def test_jit_equals_eager(learner_name):
 PADDED = [c for c in CASES if c[1] in (LEARNERS[c[0]].kind, "tokens") and c[0] != "reptile_adam"]
 
 
-@pytest.mark.parametrize("learner_name, kind_name", tiers(PADDED))
+@pytest.mark.parametrize("learner_name, kind_name", tiers(PADDED, all_learners=True))
 @pytest.mark.usefixtures("x64")
 def test_padding_is_invisible(learner_name, kind_name):
     """Every set padded from n to n + 3 rows of garbage with weight 0: the same loss and meta-gradient."""
-    learner, tasks, state = setup(learner_name, kind_name, norm=True)
+    learner, tasks, state = setup.__wrapped__(learner_name, kind_name, norm=True)  # in float64
     wide = lambda tree: jax.tree.map(lambda a: a.astype(jnp.float64) if a.dtype == jnp.float32 else a, tree)
     tasks, meta = wide(tasks), wide(state.meta)
 
@@ -119,7 +125,10 @@ def test_bfloat16_parameters_stay_bfloat16(learner_name):
     assert metrics["skipped"] == 0
 
 
-@pytest.mark.parametrize("learner_name, kind_name", [c for c in CASES if c[1] == LEARNERS[c[0]].kind or c[0] == "maml"])
+LEARNING = [c for c in CASES if c[1] == LEARNERS[c[0]].kind or c[0] == "maml"]
+
+
+@pytest.mark.parametrize("learner_name, kind_name", tiers(LEARNING, all_learners=False))
 def test_learns(learner_name, kind_name):
     """The error after adaptation falls, on tasks that were not trained on."""
     learner, kind, optimizer = build(learner_name, kind_name), KINDS[kind_name], LEARNERS[learner_name].optimizer

@@ -10,6 +10,7 @@ from typing import Any
 
 from flax import linen, nnx
 
+from ..ops import max_pool
 from ._initializers import Initializer, initializer
 
 
@@ -49,7 +50,7 @@ class ResNet12(linen.Module):
         shared = {"kernel_init": self.kernel_init, "dtype": self.dtype}
         for i, features in enumerate(self.widths):
             block = _Block(features, depth=3, slope=0.1, project=True, **shared, name=f"block{i}")
-            x = linen.max_pool(block(x, use_running_average), (2, 2), (2, 2))
+            x = max_pool(block(x, use_running_average))
         x = _embed(x, self.flatten)
         if self.num_outputs is None:
             return x
@@ -166,7 +167,7 @@ class NnxResNet12(nnx.Module):
 
     def __call__(self, x):
         for i in range(self.num_blocks):
-            x = nnx.max_pool(getattr(self, f"block{i}")(x), (2, 2), (2, 2))
+            x = max_pool(getattr(self, f"block{i}")(x))
         x = _embed(x, self.flatten)
         return self.head(x) if self.has_head else x
 

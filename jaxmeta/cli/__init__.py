@@ -67,7 +67,18 @@ def _run(args: list[str]) -> int:
     if args[0] not in COMMANDS:
         raise ValueError(f"there is no command {args[0]!r}; {near(args[0], COMMANDS)} See `jaxmeta --help`.")
     _keep_compiled_programs()
+    _make_cores_devices()
     return COMMANDS[args[0]](args[1:])
+
+
+def _make_cores_devices() -> None:
+    """Each core of a CPU differentiates tasks of its own; a number that the user has chosen is respected."""
+    import jax
+
+    if jax.config.values["jax_num_cpu_devices"] < 1:
+        jax.config.update(
+            "jax_num_cpu_devices", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        )
 
 
 def _keep_compiled_programs() -> None:

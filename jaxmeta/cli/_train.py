@@ -1,6 +1,7 @@
 """``jaxmeta train``: a recipe with its knobs as flags, into a run folder."""
 
 import inspect
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import tyro
+from jax.sharding import AxisType
 
 from jaxmeta import checkpoint, plots
 from jaxmeta.fit import Diverged, Progress, fit
@@ -82,6 +84,7 @@ def run(experiment: Experiment, folder: Path, seed: int, minutes: float | None =
                 state = _fit(experiment, state, [_recorder(folder, rows), progress, *ends])
         except Diverged as error:
             state, status, message = error.state, "diverged", str(error)
+        state = jax.device_put(state, jax.devices()[0])  # from all of a mesh
         checkpoint.save(folder / _folder.PARAMS, state.meta)
         if rows:
             plots.learning_curve(rows, folder / "learning_curve.png", title=f"Training, seed {seed}")
@@ -100,12 +103,21 @@ def _fit(experiment: Experiment, state: MetaState, callbacks: list[Callable]) ->
         "num_steps": e.num_steps,
         "tasks_per_step": e.tasks_per_step,
         "chunk": e.chunk,
+        "mesh": _mesh(e),
         "log_every": e.log_every,
         "callbacks": callbacks,
     }
     if e.eval_every is not None:
         options |= {"eval_sampler": e.val, "eval_every": e.eval_every, "eval_tasks": e.eval_tasks}
     return fit(e.learner, e.train, e.optimizer, state, **options)[0]
+
+
+def _mesh(experiment: Experiment) -> jax.sharding.Mesh | None:
+    """As many devices as share a step's tasks evenly, where the recipe differentiates few of them at a time."""
+    size = math.gcd(experiment.tasks_per_step, len(jax.devices()))
+    if size == 1 or experiment.chunk is None:
+        return None
+    return jax.make_mesh((size,), ("task",), axis_types=(AxisType.Auto,))
 
 
 def _time_limit(minutes: float | None) -> Callable[[Progress], bool]:

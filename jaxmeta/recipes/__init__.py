@@ -5,6 +5,7 @@ Each returns an `Experiment`; a new one is a file with such a function and a lin
 
 from collections.abc import Callable
 
+from ._characters import characters as characters
 from ._experiment import Experiment as Experiment
 from ._experiment import nearest_neighbour as nearest_neighbour
 from ._glyphs_maml import glyphs_maml as glyphs_maml
@@ -14,6 +15,7 @@ from ._sinusoid_maml import sinusoid_maml as sinusoid_maml
 
 RECIPES: dict[str, Callable[..., Experiment]] = {
     "glyphs_maml": glyphs_maml,
+    "characters": characters,
     "sinusoid_maml": sinusoid_maml,
     "omniglot_maml_5w1s": omniglot_maml_5w1s,
     "omniglot_protonet_5w1s": omniglot_protonet_5w1s,
@@ -21,5 +23,5 @@ RECIPES: dict[str, Callable[..., Experiment]] = {
 
 __all__ = [
     "RECIPES", "Experiment", "nearest_neighbour",
-    "glyphs_maml", "sinusoid_maml", "omniglot_maml_5w1s", "omniglot_protonet_5w1s",
+    "glyphs_maml", "characters", "sinusoid_maml", "omniglot_maml_5w1s", "omniglot_protonet_5w1s",
 ]  # fmt: skip

@@ -1,0 +1,144 @@
+"""ResNet-12 whose head alone adapts (ANIL): no kernel belongs to a task, so the stock convolution must be used.
+
+    pip install torch==2.13.0 && python benchmarks/resnet_head.py
+
+84x84x3, 4 tasks, 5-way 1-shot, 1 query a class, 5 inner steps of the head, exact meta-gradient of everything. All
+contenders return the same loss and gradient, which is checked first; ratios are this library's time / theirs.
+"""
+
+import argparse
+import os
+
+import jax
+import jax.numpy as jnp
+import optax
+import torch
+import torch.nn.functional as F
+from _contenders import Contender, batch_norm, flatten, from_torch, to_torch, torch_arrays, written_out
+from _report import write
+from _timing import alternate
+from _work import Work, arrays
+from maml_speed import agree
+
+import jaxmeta as jm
+
+WORK = Work(features=64, pool=True, size=84, channels=3, tasks=4, queries=1, steps=5)
+
+
+def ours(data: dict, params) -> Contender:
+    model, optimizer = jm.from_linen(jm.backbones.ResNet12(num_outputs=WORK.ways)), optax.sgd(1.0)
+    inner = {"inner_optimizer": optax.sgd(WORK.lr), "num_steps": WORK.steps}
+    step = jax.jit(jm.meta_step(jm.anil(model, jm.losses.cross_entropy, **inner), optimizer))
+    tasks = jax.device_put(jm.Task(jm.Batch(data["xs"], data["ys"]), jm.Batch(data["xq"], data["yq"])))
+    meta = jm.Variables(params, model.init(jax.random.key(0), data["xs"][0]).state)
+    state = jm.MetaState(jnp.zeros((), jnp.int32), meta, optimizer.init(params), jax.random.key(0))
+
+    def compare():
+        new, metrics = step(state, tasks)
+        return float(metrics["loss"]), flatten(jax.tree.map(jnp.subtract, params, new.meta.params))
+
+    return lambda: jax.block_until_ready(step(state, tasks)), compare
+
+
+def plain_jax(data: dict, params) -> Contender:
+    net, tasks = jm.backbones.ResNet12(), tuple(jax.device_put(data[name]) for name in ("xs", "ys", "xq", "yq"))
+
+    def loss(head, z, y):
+        logits = z @ head["kernel"] + head["bias"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    def task_loss(params, xs, ys, xq, yq):
+        body = {name: p for name, p in params.items() if name != "head"}
+        embed = lambda x: net.apply({"params": body}, x, mutable=["batch_stats"])[0]
+        zs, head = embed(xs), params["head"]
+        for _ in range(WORK.steps):
+            head = jax.tree.map(lambda p, g: p - WORK.lr * g, head, jax.grad(loss)(head, zs, ys))
+        return loss(head, embed(xq), yq)
+
+    mean = lambda params, *tasks: jax.vmap(task_loss, (None, 0, 0, 0, 0))(params, *tasks).mean()
+    grad = jax.jit(jax.value_and_grad(mean))
+
+    def compare():
+        value, grads = grad(params, *tasks)
+        return float(value), flatten(grads)
+
+    return lambda: jax.block_until_ready(grad(params, *tasks)), compare
+
+
+def embed(p: dict, x: torch.Tensor, norm=batch_norm) -> torch.Tensor:
+    for block in (f"block{i}" for i in range(4)):
+        unit = lambda x, conv, bn, pad, b=block: norm(
+            F.conv2d(x, p[f"{b}.{conv}.kernel"], padding=pad), p[f"{b}.{bn}.scale"], p[f"{b}.{bn}.bias"]
+        )
+        y = x
+        for i in range(3):
+            y = unit(F.leaky_relu(y, 0.1) if i else y, f"conv{i}", f"norm{i}", 1)
+        x = F.max_pool2d(F.leaky_relu(unit(x, "shortcut", "shortcut_norm", 0) + y, 0.1), 2)
+    return x.mean((2, 3))
+
+
+def learn2learn(data: dict, params) -> Contender:
+    meta = {name: p.requires_grad_() for name, p in to_torch(params).items()}
+    tasks = list(zip(*torch_arrays(data), strict=True))
+
+    def step():
+        for p in meta.values():
+            p.grad = None
+        total = 0.0
+        for xs, ys, xq, yq in tasks:
+            zs, head = embed(meta, xs), [meta["head.kernel"].clone(), meta["head.bias"].clone()]
+            for _ in range(WORK.steps):
+                grads = torch.autograd.grad(F.cross_entropy(F.linear(zs, *head), ys), head, create_graph=True)
+                head = [p - WORK.lr * g for p, g in zip(head, grads, strict=True)]
+            loss = F.cross_entropy(F.linear(embed(meta, xq), *head), yq) / WORK.tasks
+            loss.backward()
+            total += loss.item()
+        return total, {name: p.grad for name, p in meta.items()}
+
+    def compare():
+        value, grads = step()
+        return value, from_torch(grads)
+
+    return step, compare
+
+
+def torch_func(data: dict, params) -> Contender:
+    meta, tasks = to_torch(params), torch_arrays(data)
+    loss = lambda head, z, y: F.cross_entropy(F.linear(z, *head), y)
+
+    def task_loss(p, xs, ys, xq, yq):
+        zs, head = embed(p, xs, written_out), (p["head.kernel"], p["head.bias"])
+        for _ in range(WORK.steps):
+            head = tuple(p - WORK.lr * g for p, g in zip(head, torch.func.grad(loss)(head, zs, ys), strict=True))
+        return loss(head, embed(p, xq, written_out), yq)
+
+    mean = lambda p: torch.func.vmap(task_loss, (None, 0, 0, 0, 0))(p, *tasks).mean()
+    grad = torch.func.grad_and_value(mean)
+
+    def compare():
+        grads, value = grad(meta)
+        return value.item(), from_torch(grads)
+
+    return lambda: grad(meta), compare
+
+
+PEERS = {"learn2learn's scheme": learn2learn, "torch.func + vmap": torch_func, "plain JAX vmap": plain_jax}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=7)
+    options = parser.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    data, net = arrays(WORK), jm.backbones.ResNet12(num_outputs=WORK.ways)
+    params = jax.jit(net.init)(jax.random.key(0), data["xs"][0])["params"]
+    contenders = {"jaxmeta": ours(data, params)} | {name: peer(data, params) for name, peer in PEERS.items()}
+    agree(contenders)
+    times = alternate({name: run for name, (run, _) in contenders.items()}, turns=options.turns)
+    mine = times["jaxmeta"]["median"]
+    ratios = {f"/ {name}": mine / times[name]["median"] for name in PEERS}
+    write("resnet_head", [{"work": "D"} | ratios | {"seconds": {n: round(t["median"], 3) for n, t in times.items()}}])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Any algorithm on characters: one network, one protocol, so that they can be compared, or one of them tried."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import jax
+import numpy as np
+import optax
+
+import jaxmeta as jm
+
+from ..types import ClassSet, MetaLearner, Model
+from ._experiment import Experiment, cpu_chunk
+
+PGD = partial(jm.attacks.pgd, radius=0.1, num_steps=3)
+STEP = {"inner_optimizer": optax.sgd(0.5), "num_steps": 1}
+
+# Those that move the weights of a network with a head, one output for each way.
+BY_STEPS: dict[str, Callable[[Model], MetaLearner]] = {
+    "maml": lambda net: jm.maml(net, jm.losses.cross_entropy, **STEP),
+    "fomaml": lambda net: jm.maml(net, jm.losses.cross_entropy, first_order=True, **STEP),
+    "anil": lambda net: jm.anil(net, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.5), num_steps=5),
+    "boil": lambda net: jm.boil(net, jm.losses.cross_entropy, **STEP),
+    "reptile": lambda net: jm.reptile(
+        net, jm.losses.cross_entropy, inner_optimizer=jm.inner.adam(1e-3, b1=0.0), num_steps=8
+    ),
+    "meta_sgd": lambda net: jm.meta_sgd(net, jm.losses.cross_entropy, init_lr=0.4),
+    "imaml": lambda net: jm.imaml(
+        net, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.2), num_steps=8, strength=0.5
+    ),
+    "maml_plus_plus": lambda net: jm.maml_plus_plus(
+        net, jm.losses.cross_entropy, inner_lr=0.3, num_steps=2, multi_step_until=500
+    ),
+    "lstm": lambda net: jm.lstm(net, jm.losses.cross_entropy, num_steps=3, init_lr=0.1),
+}
+
+# Those that compare embeddings, or read them; then those made of other learners.
+BY_FEATURES: dict[str, Callable[[Model], MetaLearner]] = {
+    "protonet": jm.protonet,
+    "soft_kmeans": jm.soft_kmeans,
+    "matching": jm.matching,
+    "relation": jm.relation,
+    "simpleshot": jm.simpleshot,
+    "r2d2": jm.r2d2,
+    "lrd2": jm.lrd2,
+    "metaoptnet": jm.metaoptnet,
+    "mann": jm.mann,
+    "snail": partial(jm.snail, filters=32, attention=((32, 16), (64, 32), (64, 32))),
+    "adversarial": lambda net: jm.adversarial(jm.protonet(net), attack=PGD()),
+    "bagging": lambda net: jm.bagging(jm.protonet(net), num_members=3),
+    "stacking": lambda net: jm.stacking([jm.protonet(net), jm.r2d2(net)]),
+    "boosting": lambda net: jm.boosting(jm.protonet(net), num_members=3),
+}
+
+# Those that learn a classifier of all training classes first.
+BY_LABELS: dict[str, Callable[[Model], MetaLearner]] = {
+    "baseline": jm.baseline,
+    "baseline_plus_plus": jm.baseline_plus_plus,
+    "rfs": jm.rfs,
+}
+Algorithm = Literal[
+    "protonet", "soft_kmeans", "matching", "relation", "simpleshot", "r2d2", "lrd2", "metaoptnet", "mann", "snail",
+    "maml", "fomaml", "anil", "boil", "reptile", "meta_sgd", "imaml", "maml_plus_plus", "lstm",
+    "baseline", "baseline_plus_plus", "rfs", "adversarial", "bagging", "stacking", "boosting",
+]  # fmt: skip
+
+
+def characters(
+    *,
+    algorithm: Algorithm = "protonet",
+    dataset: Literal["glyphs", "omniglot"] = "glyphs",
+    data_dir: str | None = None,
+    download: bool = False,
+    num_steps: int = 2_000,
+    num_ways: int = 5,
+    num_shots: int = 1,
+    num_queries: int = 5,
+    num_test_shots: int = 1,
+    num_test_queries: int = 15,
+    tasks_per_step: int = 16,
+    features: int = 64,
+    meta_lr: float = 2e-3,
+    test_tasks: int = 600,
+) -> Experiment:
+    """Any algorithm on glyphs or Omniglot: four stride-2 convolutions, 5-way 1-shot, Adam with a cosine outside.
+
+    Algorithms that move weights normalise with the batch's statistics (transductive), the others with running
+    averages; those that learn from labels see 64 drawings of all training characters at a time instead of episodes.
+    Rates inside are this recipe's own, chosen to learn fast and not tuned for each.
+
+    Args:
+      algorithm: see `jaxmeta list algorithms`; distill needs a teacher and replay a stream, so they are not here.
+      dataset: glyphs need no data; omniglot has the published split, rotated characters being further classes.
+      data_dir: folder with images_background.zip and images_evaluation.zip; by default the cache folder.
+      download: fetch the zips (16 MB) if they are not there.
+      num_steps: meta-steps of training.
+      num_ways: classes per task.
+      num_shots: support drawings per class, in training.
+      num_queries: query drawings per class, in training.
+      num_test_shots: support drawings per class, on held-out characters.
+      num_test_queries: query drawings per class, on held-out characters.
+      tasks_per_step: tasks in a meta-batch; mini-batches, for algorithms that learn from labels.
+      features: channels of the four convolutions.
+      meta_lr: step size of the outer Adam at its start; of plain SGD, a hundredfold, for reptile.
+      test_tasks: held-out tasks in the final measurement.
+    """
+    moves, labels = algorithm in BY_STEPS, algorithm in BY_LABELS
+    net = jm.backbones.Conv4(num_outputs=num_ways if moves else None, features=features)
+    model = jm.from_linen(net, norm="transductive" if moves else "running")
+    rate = optax.cosine_decay_schedule(meta_lr * (100 if algorithm == "reptile" else 1), num_steps)
+    layout = {"num_ways": num_ways, "num_shots": num_shots, "num_queries": num_queries}
+    test = layout | {"num_shots": num_test_shots, "num_queries": num_test_queries}
+
+    def tasks(split: Literal["train", "test"], layout: dict[str, int]):
+        if dataset == "glyphs":
+            return jm.tasks.glyphs(**layout, split=split)
+        return jm.tasks.episodes(characters_of(split), **layout, rotate="extra")
+
+    def characters_of(split: Literal["train", "test"]) -> ClassSet:
+        if dataset == "glyphs":
+            return drawn()
+        return jm.datasets.omniglot("trainval" if split == "train" else split, data_dir=data_dir, download=download)
+
+    def mini_batches():
+        rotate = "extra" if dataset == "omniglot" else None
+        return jm.tasks.batches(characters_of("train"), batch_size=64, rotate=rotate)
+
+    return Experiment(
+        learner=(BY_STEPS | BY_FEATURES | BY_LABELS)[algorithm](model),
+        optimizer=optax.sgd(rate) if algorithm == "reptile" else optax.adam(rate),
+        train=mini_batches() if labels else tasks("train", layout),
+        test=tasks("test", test),
+        num_steps=num_steps,
+        tasks_per_step=1 if labels else tasks_per_step,
+        chunk=cpu_chunk(None) if moves else None,
+        log_every=25,
+        test_tasks=test_tasks,
+        published="see the paper's row in benchmarks/results/algorithms.json",
+    )
+
+
+def drawn(num_classes: int = 800, num_drawings: int = 20) -> ClassSet:
+    """Glyphs as a finite data set, for those that learn from labels: as many classes as asked, of 20 drawings each."""
+    draw = jax.jit(jm.tasks.glyphs(num_ways=20, num_shots=num_drawings, num_queries=1))
+    sets = [draw(jax.random.fold_in(jax.random.key(2), i)).support for i in range(num_classes // 20)]
+    images = np.concatenate([np.uint8(255 * batch.x) for batch in sets])
+    return jm.datasets.from_arrays(images, np.concatenate([20 * i + batch.y for i, batch in enumerate(sets)]))
