@@ -13,7 +13,7 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .evaluation import evaluate, evaluate_seeds
-from .step import as_sampler, draw_tasks, meta_step
+from .step import as_sampler, auto_mesh, draw_tasks, meta_step
 from .types import Estimate, MetaLearner, MetaState, Sampler, Variables
 
 History = dict[str, np.ndarray]
@@ -108,6 +108,7 @@ def fit(
         _check_counts(eval_every=eval_every)
         if eval_sampler is None:
             raise ValueError(f"`eval_every={eval_every}` needs an `eval_sampler` of validation tasks.")
+    mesh = None if mesh is None else auto_mesh(mesh)
     run = _runner(learner, optimizer, step, tasks_per_step, chunk, log_every, mesh)
     sampler, state = as_sampler(sampler), _own(state, mesh)
     validate = evaluate if state.step.ndim == 0 else evaluate_seeds

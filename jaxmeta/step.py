@@ -140,6 +140,11 @@ def draw_tasks(sampler: Sampler, state: MetaState, num_tasks: int) -> Task:
     return jax.vmap(sampler)(task_keys(step_keys(state)[0], num_tasks))
 
 
+def auto_mesh(mesh: Mesh) -> Mesh:
+    """The same devices with axes of type Auto: how arrays lie on them is no part of anybody's types here."""
+    return Mesh(mesh.devices, mesh.axis_names)
+
+
 def as_sampler(source: Any) -> Any:
     """A sampler as a pytree: a plain function ``key -> Task`` becomes one without leaves."""
     is_leaf = jax.tree.leaves(source) == [source] if callable(source) else False
@@ -176,7 +181,7 @@ def _spread(mean_grad: Callable, mesh: Mesh | None) -> Callable:
         return jax.lax.pmean(grads, "task"), _mean_aux(meta.state, jax.lax.all_gather(aux, "task"))
 
     specs = PartitionSpec(), PartitionSpec("task"), PartitionSpec("task")
-    spread = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
+    spread = jax.shard_map(local, mesh=auto_mesh(mesh), in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
 
     def checked(meta: Variables, tasks: Task, keys: Key) -> tuple[PyTree, Aux]:
         if len(keys) % mesh.shape["task"]:

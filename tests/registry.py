@@ -234,15 +234,14 @@ def meets(learner: str, kind: str) -> bool:
 CASES = [(learner, kind) for learner in LEARNERS for kind in KINDS if meets(learner, kind)]
 
 
-# What stands for all in the quick tier, where every learner meets two laws, and these meet all of them.
+# What stands for all in the quick tier; every learner meets every law in the slow one.
 CORE = ("maml", "fomaml", "anil", "reptile", "meta_sgd", "imaml", "template", "protonet", "r2d2", "bagging", "lstm")
 
 
-def tiers(cases: list[tuple[str, str]], *, all_learners: bool) -> list:
-    """The same, with further kinds of task left to the slow tier, and where so said all learners but CORE."""
+def tiers(cases: list[tuple[str, str]]) -> list:
+    """The same, with all learners but CORE, and further kinds of task, left to the slow tier."""
     first = {learner: kind for learner, kind in reversed(cases)}
-    at_home = lambda learner, kind: learner in EVERYWHERE or kind == first[learner]
-    quick = lambda learner, kind: at_home(learner, kind) and (all_learners or learner in CORE)
+    quick = lambda learner, kind: learner in CORE and (learner in EVERYWHERE or kind == first[learner])
     return [pytest.param(*case, marks=() if quick(*case) else pytest.mark.slow) for case in cases]
 
 

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType
 from registry import KEY, KINDS, build
 
 import jaxmeta as jm
@@ -116,7 +115,7 @@ def test_several_seeds_at_once_equal_one_after_the_other():
 
 
 def test_a_mesh_splits_the_tasks_and_changes_nothing():
-    mesh = jax.make_mesh((2,), ("task",), axis_types=(AxisType.Auto,))
+    mesh = jax.make_mesh((2,), ("task",))
     one, history = fit(num_steps=3)
     two, same = fit(num_steps=3, mesh=mesh)
     np.testing.assert_allclose(history["loss"], same["loss"], rtol=1e-5)

@@ -13,7 +13,7 @@ import jaxmeta as jm
 from jaxmeta.types import Batch, Variables
 
 TASKS = 4
-cases = pytest.mark.parametrize("learner_name, kind_name", tiers(CASES, all_learners=True))
+cases = pytest.mark.parametrize("learner_name, kind_name", tiers(CASES))
 learners = pytest.mark.parametrize(
     "learner_name", [name if name in CORE else pytest.param(name, marks=pytest.mark.slow) for name in LEARNERS]
 )
@@ -71,7 +71,7 @@ def test_jit_equals_eager(learner_name):
 PADDED = [c for c in CASES if c[1] in (LEARNERS[c[0]].kind, "tokens") and c[0] != "reptile_adam"]
 
 
-@pytest.mark.parametrize("learner_name, kind_name", tiers(PADDED, all_learners=True))
+@pytest.mark.parametrize("learner_name, kind_name", tiers(PADDED))
 @pytest.mark.usefixtures("x64")
 def test_padding_is_invisible(learner_name, kind_name):
     """Every set padded from n to n + 3 rows of garbage with weight 0: the same loss and meta-gradient."""
@@ -128,7 +128,7 @@ def test_bfloat16_parameters_stay_bfloat16(learner_name):
 LEARNING = [c for c in CASES if c[1] == LEARNERS[c[0]].kind or c[0] == "maml"]
 
 
-@pytest.mark.parametrize("learner_name, kind_name", tiers(LEARNING, all_learners=False))
+@pytest.mark.parametrize("learner_name, kind_name", tiers(LEARNING))
 def test_learns(learner_name, kind_name):
     """The error after adaptation falls, on tasks that were not trained on."""
     learner, kind, optimizer = build(learner_name, kind_name), KINDS[kind_name], LEARNERS[learner_name].optimizer

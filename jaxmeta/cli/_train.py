@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import tyro
-from jax.sharding import AxisType
 
 from jaxmeta import checkpoint, plots
 from jaxmeta.fit import Diverged, Progress, fit
@@ -117,7 +116,7 @@ def _mesh(experiment: Experiment) -> jax.sharding.Mesh | None:
     size = math.gcd(experiment.tasks_per_step, len(jax.devices()))
     if size == 1 or experiment.chunk is None:
         return None
-    return jax.make_mesh((size,), ("task",), axis_types=(AxisType.Auto,))
+    return jax.make_mesh((size,), ("task",))
 
 
 def _time_limit(minutes: float | None) -> Callable[[Progress], bool]:
