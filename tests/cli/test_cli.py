@@ -1,5 +1,6 @@
 """The command line: help, names, run folders, and what is said when something is wrong."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_every_knob_is_a_flag(name, capsys):
     said = capsys.readouterr().out
     for flag in ("--num-steps", "--seed", "--out", "--num-test-queries", "--meta-lr"):
         assert flag in said
-    assert ("--data-dir" in said) == name.startswith("omniglot")
+    assert ("--data-dir" in said) == ("data_dir" in inspect.signature(RECIPES[name]).parameters)
     assert main(["evaluate", "--help"]) == 0
 
 
