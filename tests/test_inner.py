@@ -51,7 +51,9 @@ def test_finite_differences(name):
     check_grads(lambda params: outer(params, name), problem()[:1], order=1, modes=["rev"], rtol=1e-4, atol=1e-7)
 
 
-@optimizers
+@pytest.mark.parametrize(
+    "name", [name if name in ("sgd", "adam") else pytest.param(name, marks=pytest.mark.slow) for name in OPTIMIZERS]
+)
 @pytest.mark.usefixtures("x64")
 def test_mixed_reverse_and_rematerialised_agree(name):
     variants = [("mixed", 0), ("mixed", 1), ("mixed", 3), ("mixed", STEPS + 1), ("reverse", 1), ("reverse", "sqrt")]

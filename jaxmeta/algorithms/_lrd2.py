@@ -53,8 +53,8 @@ def lrd2(
       >>> learner = lrd2(jm.from_functions(lambda key, x: (), lambda variables, x: x), num_steps=1, num_ways=2)
       >>> support = jm.Batch(jnp.array([[-1.0], [1.0]]), jnp.array([0, 1]))
       >>> meta = learner.init(None, jm.Task(support, support))
-      >>> learner.adapt(meta, support).weights[0].round(3)  # gradient 1, Hessian 1/2 + 1
-      Array([-0.667,  0.667], dtype=float32)
+      >>> (1.5 * learner.adapt(meta, support).weights[0]).round(3)  # gradient 1, Hessian 1/2 + 1
+      Array([-1.,  1.], dtype=float32)
     """
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be >= 1, got {num_steps}: the head is fitted from zero.")

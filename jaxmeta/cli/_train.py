@@ -75,7 +75,9 @@ def flags(recipe: Callable[..., Experiment], about: str = "") -> Callable[..., C
 def run(experiment: Experiment, folder: Path, seed: int, minutes: float | None = None) -> int:
     """Trains, saves and measures; what was reached is kept, however it ends."""
     with stop_on_signals() as stop:
+        home = jax.devices()[0]  # what is measured lies there from first to last, so that it compiles once
         state = init(experiment.learner, experiment.train, experiment.optimizer, key=jax.random.key(seed))
+        state = jax.device_put(state, home)
         initial, rows, status, message = state.meta, [], "finished", ""
         try:
             with show_progress(experiment.num_steps) as progress:
@@ -83,7 +85,7 @@ def run(experiment: Experiment, folder: Path, seed: int, minutes: float | None =
                 state = _fit(experiment, state, [_recorder(folder, rows), progress, *ends])
         except Diverged as error:
             state, status, message = error.state, "diverged", str(error)
-        state = jax.device_put(state, jax.devices()[0])  # from all of a mesh
+        state = jax.device_put(state, home)
         checkpoint.save(folder / _folder.PARAMS, state.meta)
         if rows:
             plots.learning_curve(rows, folder / "learning_curve.png", title=f"Training, seed {seed}")

@@ -16,7 +16,7 @@ SINE = ["sinusoid_maml", "--num-steps", "4", "--test-tasks", "64", "--hidden", "
 SMALL = ["--num-steps", "4", "--features", "4", "--test-tasks", "3", "--num-test-queries", "2"]
 TINY = {
     "glyphs_maml": [*SMALL, "--num-ways", "2", "--tasks-per-step", "2"],
-    "omniglot_maml_5w1s": [*SMALL, "--num-test-steps", "1", "--tasks-per-step", "2"],
+    "omniglot_maml_5w1s": [*SMALL, "--num-test-steps", "1", "--tasks-per-step", "1"],
     "omniglot_protonet_5w1s": [*SMALL, "--num-train-ways", "8"],
 }
 
