@@ -179,6 +179,22 @@ def batch_metrics(outputs: Any, batch: Batch) -> dict[str, jax.Array]:
     return {name: metric(outputs, batch.y, batch.weight) for name, metric in metrics.items()}
 
 
+def count_ways(batch: Batch, given: int | None, name: str = "num_ways") -> int:
+    """The static number of ways of a batch: the length of its ``ways``, or else ``given``, the argument `name`.
+
+    Raises:
+      ValueError: if neither is there.
+
+    Example:
+      >>> count_ways(Batch(None, None, ways=jnp.ones(3, bool)), None)
+      3
+    """
+    width = given if batch.ways is None else len(batch.ways)
+    if width is None:
+        raise ValueError(f"The number of ways is unknown: fill `Batch.ways`, or pass `{name}` to the factory.")
+    return width
+
+
 def mask_ways(outputs: Any, ways: jax.Array | None) -> Any:
     """Gives classes that a task does not have the lowest finite logit.
 

@@ -235,7 +235,7 @@ CASES = [(learner, kind) for learner in LEARNERS for kind in KINDS if meets(lear
 
 
 # What stands for all in the quick tier; every learner meets every law in the slow one.
-CORE = ("maml", "fomaml", "anil", "reptile", "meta_sgd", "template", "protonet", "r2d2")
+CORE = ("maml", "reptile", "meta_sgd", "template", "protonet", "r2d2")
 
 
 def tiers(cases: list[tuple[str, str]]) -> list:

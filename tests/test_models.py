@@ -181,7 +181,13 @@ PAIRS = {
 
 
 @pytest.mark.parametrize(
-    "pair, norm", [("net", norm) for norm in POLICIES] + [(pair, "support") for pair in PAIRS if pair != "net"]
+    "pair, norm",
+    [("net", norm) for norm in POLICIES]
+    + [
+        pytest.param(pair, "support", marks=() if pair == "resnet" else pytest.mark.slow)
+        for pair in PAIRS
+        if pair != "net"
+    ],
 )
 def test_linen_and_nnx_are_the_same_function(pair, norm):
     """One dict of parameters drives both: outputs, statistics and meta-gradients agree."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..learner import episodic, mask_ways
+from ..learner import count_ways, episodic, mask_ways
 from ..losses import LossFn
 from ..types import Batch, MetaLearner, Model, PyTree, Task, Variables
 
@@ -97,10 +97,7 @@ def targets(support: Batch, num_ways: int | None, name: str, regresses: bool) ->
     if not jnp.issubdtype(y.dtype, jnp.integer) or y.ndim != 1:
         wanted = "integer labels [N] or float targets [N, K]" if regresses else "integer labels [N]"
         raise ValueError(f"`support.y` must be {wanted} for `{name}`, got {y.dtype} {y.shape}. Reshape the targets.")
-    width = num_ways if support.ways is None else len(support.ways)
-    if width is None:
-        raise ValueError(f"The number of ways is unknown: fill `Batch.ways`, or build `{name}(..., num_ways=5)`.")
-    return jax.nn.one_hot(y, width)
+    return jax.nn.one_hot(y, count_ways(support, num_ways))
 
 
 def ridge(x: jax.Array, y: jax.Array, strength: jax.Array | float) -> jax.Array:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..learner import episodic, mask_ways
+from ..learner import count_ways, episodic, mask_ways
 from ..losses import LossFn, cross_entropy
 from ..types import Batch, MetaLearner, Model, PyTree, Task, Variables
-from ._metric import at_least_float32, cosine_logits, count_ways, embed_support, feature_shape, flat, membership
+from ._metric import at_least_float32, cosine_logits, embed_support, feature_shape, flat, membership
 
 
 class Memory(NamedTuple):

@@ -6,22 +6,6 @@ import jax.numpy as jnp
 from ..types import Batch, Model, PyTree, Variables
 
 
-def count_ways(support: Batch, num_ways: int | None) -> int:
-    """The static number of ways: the length of ``support.ways``, or else ``num_ways``.
-
-    Raises:
-      ValueError: if neither is given.
-
-    Example:
-      >>> count_ways(Batch(None, None, ways=jnp.ones(3, bool)), None)
-      3
-    """
-    width = num_ways if support.ways is None else len(support.ways)
-    if width is None:
-        raise ValueError("The number of ways is unknown: fill `Batch.ways`, or pass `num_ways` to the factory.")
-    return width
-
-
 def embed_support(model: Model, meta: Variables, support: Batch, key=None, *, train: bool) -> tuple[jax.Array, PyTree]:
     """The features of the support set as the model gives them, and the state that this pass leaves."""
     support_pass = model.apply_support or model.apply

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ..learner import Adapted, batch_metrics, descent, mask_ways, split_key
+from ..learner import Adapted, batch_metrics, count_ways, descent, mask_ways, split_key
 from ..losses import LossFn, batch_loss
 from ..types import Aux, Batch, MetaLearner, Model, Task, Variables
-from ._metric import cosine_logits
+from ._metric import cosine_logits, flat
 
 FineTune = Literal["head", "all"]
 
@@ -129,19 +129,6 @@ def transfer(
         return mask_ways(classifier.apply(variables, x, train=False, weight=weight, key=key)[0], adapted.ways)
 
     return MetaLearner(init, adapt, predict, loss)
-
-
-def flat(z: jax.Array) -> jax.Array:
-    """Embeddings as vectors, ``[N, D]``."""
-    return z.reshape(z.shape[0], -1)
-
-
-def count_ways(batch: Batch, given: int | None, name: str) -> int:
-    """The static number of classes of a batch: the length of its ``ways``, else what was given."""
-    width = given if batch.ways is None else len(batch.ways)
-    if width is None:
-        raise ValueError(f"The number of classes is unknown: fill `Batch.ways`, or give the learner `{name}=5`.")
-    return width
 
 
 def mask_classes(outputs: jax.Array, ways: jax.Array | None) -> jax.Array:

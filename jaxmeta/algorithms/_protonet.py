@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 
 import jax
 
-from ..learner import episodic, init_model, mask_ways
+from ..learner import count_ways, episodic, init_model, mask_ways
 from ..losses import LossFn, cross_entropy
 from ..types import Batch, MetaLearner, Model, PyTree, Variables
-from ._metric import class_means, cosine_logits, count_ways, embed_support, flat, sqeuclidean_logits
+from ._metric import class_means, cosine_logits, embed_support, flat, sqeuclidean_logits
 
 
 class Prototypes(NamedTuple):

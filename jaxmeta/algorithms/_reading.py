@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..learner import take_rows
+from ..learner import count_ways, take_rows
 from ..types import Batch, Key, Model, PyTree, Variables
 
 
@@ -49,10 +49,7 @@ def targets_as_inputs(batch: Batch, num_ways: int | None = None) -> jax.Array:
         )
     if not labels:
         return batch.y
-    width = num_ways if batch.ways is None else len(batch.ways)
-    if width is None:
-        raise ValueError("The number of ways is unknown: fill `Batch.ways`, or give the learner `num_ways`.")
-    return jax.nn.one_hot(batch.y, width)
+    return jax.nn.one_hot(batch.y, count_ways(batch, num_ways))
 
 
 def in_sequence(batch: Batch, key: Key | None = None) -> Batch:

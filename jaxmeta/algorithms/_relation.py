@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..learner import episodic, mask_ways, split_key
+from ..learner import count_ways, episodic, mask_ways, split_key
 from ..losses import LossFn, sigmoid_mse
 from ..types import Batch, MetaLearner, Model, PyTree, Task, Variables
-from ._metric import class_sums, count_ways, embed_support, feature_shape, flat
+from ._metric import class_sums, embed_support, feature_shape, flat
 
 
 class Classes(NamedTuple):

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import optax
 from jax.scipy.sparse.linalg import cg
 
-from ..learner import Adapted, mask_ways
+from ..learner import Adapted, count_ways, mask_ways
 from ..losses import LossFn, cross_entropy, weighted_mean
 from ..types import Batch, MetaLearner, Model, Variables
-from ._metric import unit
-from ._pretraining import count_ways, flat, linear_head, mask_classes, pretraining, with_head
+from ._metric import flat, unit
+from ._pretraining import linear_head, mask_classes, pretraining, with_head
 
 
 def rfs(

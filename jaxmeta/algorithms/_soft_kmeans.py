@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..learner import episodic, init_model, mask_ways
+from ..learner import count_ways, episodic, init_model, mask_ways
 from ..losses import LossFn, cross_entropy
 from ..types import Batch, MetaLearner, Model, PyTree, Variables
-from ._metric import at_least_float32, class_sums, count_ways, embed_support, flat, sqeuclidean_logits
+from ._metric import at_least_float32, class_sums, embed_support, flat, sqeuclidean_logits
 
 
 class Clusters(NamedTuple):

@@ -92,7 +92,9 @@ def test_unknown_names(capsys, tmp_path):
     assert "--num-steps" in "".join(capsys.readouterr())
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    "name", ["glyphs_maml", "omniglot_protonet_5w1s", pytest.param("omniglot_maml_5w1s", marks=pytest.mark.slow)]
+)
 def test_run_folder_of_images(name, tmp_path, capsys):
     data = ["--data-dir", str(OMNIGLOT)] if name.startswith("omniglot") else []
     if data and not OMNIGLOT.is_dir():
