@@ -25,8 +25,8 @@ class Work(NamedTuple):
 
 WORKS = {
     "A": Work(features=64, pool=False, size=28, channels=1, tasks=32, queries=1, steps=1),
-    "B": Work(features=64, pool=False, size=28, channels=1, tasks=32, queries=15, steps=5),
-    "C": Work(features=32, pool=True, size=84, channels=3, tasks=4, queries=15, steps=5),
+    "B": Work(features=64, pool=False, size=28, channels=1, tasks=32, queries=15, steps=5, lr=0.01),
+    "C": Work(features=32, pool=True, size=84, channels=3, tasks=4, queries=15, steps=5, lr=0.01),
 }
 
 
