@@ -21,7 +21,7 @@ MODULES = count(1)
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
-    """A worker that kept every program it has compiled would run out of memory maps; common ones are kept a while."""
+    """XLA crashed in a worker that had kept thousands of compiled programs; common ones are kept a while."""
     yield
     if next(MODULES) % 10 == 0:
         jax.clear_caches()
