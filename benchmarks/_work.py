@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from flax import linen
 
@@ -25,8 +26,8 @@ class Work(NamedTuple):
 
 WORKS = {
     "A": Work(features=64, pool=False, size=28, channels=1, tasks=32, queries=1, steps=1),
-    "B": Work(features=64, pool=False, size=28, channels=1, tasks=32, queries=15, steps=5, lr=0.01),
-    "C": Work(features=32, pool=True, size=84, channels=3, tasks=4, queries=15, steps=5, lr=0.01),
+    "B": Work(features=64, pool=False, size=28, channels=1, tasks=32, queries=15, steps=5),
+    "C": Work(features=32, pool=True, size=84, channels=3, tasks=4, queries=15, steps=5),
 }
 
 
@@ -61,3 +62,11 @@ def arrays(work: Work, seed: int = 0) -> dict[str, np.ndarray]:
 
     (xs, ys), (xq, yq) = examples(work.shots), examples(work.queries)
     return {"xs": xs, "ys": ys, "xq": xq, "yq": yq}
+
+
+def inputs(net: linen.Module, work: Work, dtype: type = np.float32) -> tuple[dict[str, np.ndarray], Any]:
+    """Tasks and initial parameters, floats of one type."""
+    data = arrays(work)
+    params = jax.jit(net.init)(jax.random.key(0), data["xs"][0])["params"]
+    cast = lambda a: np.asarray(a, dtype) if np.issubdtype(a.dtype, np.floating) else a
+    return jax.tree.map(cast, data), jax.tree.map(cast, params)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from _contenders import outer_step
 from _report import write
 from _timing import alternate
-from _work import WORKS, Net, arrays
+from _work import WORKS, Net, inputs
 
 
 def flops(jaxpr) -> int:
@@ -59,9 +59,7 @@ def _named(name: str, operands, result):
 
 def row(name: str, size: int, turns: int) -> dict:
     work = WORKS[name]
-    data = arrays(work)
-    params = jax.jit(Net(work).init)(jax.random.key(0), data["xs"][0])["params"]
-    step, *args = outer_step(work, data, params)
+    step, *args = outer_step(work, *inputs(Net(work), work))
     count = flops(jax.make_jaxpr(step)(*args).jaxpr)
     a = jax.random.normal(jax.random.key(0), (size, size))
     calls = {"step": (step, args), "product": (jax.jit(jnp.matmul), (a, a))}

@@ -11,13 +11,14 @@ import os
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import torch
 import torch.nn.functional as F
 from _contenders import Contender, batch_norm, flatten, from_torch, to_torch, torch_arrays, written_out
 from _report import write
 from _timing import alternate
-from _work import Work, arrays
+from _work import Work, inputs
 from maml_speed import agree
 
 import jaxmeta as jm
@@ -125,16 +126,20 @@ def torch_func(data: dict, params) -> Contender:
 PEERS = {"learn2learn's scheme": learn2learn, "torch.func + vmap": torch_func, "plain JAX vmap": plain_jax}
 
 
+def build(dtype: type) -> dict[str, Contender]:
+    data, params = inputs(jm.backbones.ResNet12(num_outputs=WORK.ways), WORK, dtype)
+    return {name: f(data, params) for name, f in {"jaxmeta": ours, **PEERS}.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
-    data, net = arrays(WORK), jm.backbones.ResNet12(num_outputs=WORK.ways)
-    params = jax.jit(net.init)(jax.random.key(0), data["xs"][0])["params"]
-    contenders = {"jaxmeta": ours(data, params)} | {name: peer(data, params) for name, peer in PEERS.items()}
-    agree(contenders)
-    times = alternate({name: run for name, (run, _) in contenders.items()}, turns=options.turns)
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    with jax.enable_x64(True):
+        agree(build(np.float64), 1e-8)
+    times = alternate({name: run for name, (run, _) in build(np.float32).items()}, turns=options.turns)
     mine = times["jaxmeta"]["median"]
     ratios = {f"/ {name}": mine / times[name]["median"] for name in PEERS}
     write("resnet_head", [{"work": "D"} | ratios | {"seconds": {n: round(t["median"], 3) for n, t in times.items()}}])
