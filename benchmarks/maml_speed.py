@@ -1,6 +1,6 @@
 """The exact meta-gradient of MAML: this library, PyTorch and plain JAX on the same inputs, in one run.
 
-    pip install torch==2.13.0 higher && python benchmarks/maml_speed.py
+    pip install torch==2.13.0 higher torchopt && python benchmarks/maml_speed.py
 
 That every contender returns the same loss and meta-gradient is checked first, on two tasks in float64 (1e-8): in
 float32 a single activation on the other side of zero moves a gradient through five steps by 1e-3. Timed is float32.
@@ -13,15 +13,17 @@ import os
 import jax
 import numpy as np
 import torch
-from _contenders import higher_loop, learn2learn, ours, plain_jax, torch_func
+from _contenders import ours, plain_jax
 from _report import write
 from _timing import alternate
+from _torch_contenders import higher_library, learn2learn, torch_func, torchopt_library
 from _work import WORKS, Net, Work, inputs
 
 PEERS = {
     "learn2learn's scheme": learn2learn,
     "torch.func + vmap": torch_func,
-    "higher": higher_loop,
+    "higher": higher_library,
+    "TorchOpt": torchopt_library,
     "plain JAX vmap": plain_jax,
 }
 
@@ -48,10 +50,10 @@ def row(name: str, peers: list[str], turns: int) -> dict:
         agree(build(work._replace(tasks=2), peers, np.float64), 1e-8)
     contenders = build(work, peers, np.float32)
     times = alternate({name: run for name, (run, _) in contenders.items()}, turns=turns, budget=10.0)
-    for contender, time in times.items():
-        print(f"  {contender}: {1e3 * time['median']:.1f} ± {1e3 * time['spread']:.1f} ms, {time['turns']} turns")
-    mine = times["jaxmeta"]["median"]
-    return {"work": name} | {f"/ {peer}": mine / times[peer]["median"] for peer in peers} | {"times": times}
+    shown = {contender: f"{1e3 * t['median']:.1f} ± {1e3 * t['spread']:.1f} ms" for contender, t in times.items()}
+    print("  " + ", ".join(f"{contender} {ms}" for contender, ms in shown.items()), flush=True)
+    ratios = {f"/ {peer}": times["jaxmeta"]["median"] / times[peer]["median"] for peer in peers}
+    return {"work": name, "turns": times["jaxmeta"]["turns"]} | ratios | shown
 
 
 def main() -> None:

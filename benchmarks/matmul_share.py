@@ -12,7 +12,7 @@ import os
 
 import jax
 import jax.numpy as jnp
-from _contenders import outer_step
+from _contenders import maml
 from _report import write
 from _timing import alternate
 from _work import WORKS, Net, inputs
@@ -59,7 +59,7 @@ def _named(name: str, operands, result):
 
 def row(name: str, size: int, turns: int) -> dict:
     work = WORKS[name]
-    step, *args = outer_step(work, *inputs(Net(work), work))
+    step, *args = maml(work, *inputs(Net(work), work))
     count = flops(jax.make_jaxpr(step)(*args).jaxpr)
     a = jax.random.normal(jax.random.key(0), (size, size))
     calls = {"step": (step, args), "product": (jax.jit(jnp.matmul), (a, a))}

@@ -8,16 +8,17 @@ contenders return the same loss and gradient, which is checked first; ratios are
 
 import argparse
 import os
+from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
 import torch.nn.functional as F
-from _contenders import Contender, batch_norm, flatten, from_torch, to_torch, torch_arrays, written_out
+from _contenders import Contender, flatten, outer_step, timed
 from _report import write
 from _timing import alternate
+from _torch_contenders import batch_norm, from_torch, to_torch, torch_arrays, written_out
 from _work import Work, inputs
 from maml_speed import agree
 
@@ -26,19 +27,11 @@ import jaxmeta as jm
 WORK = Work(features=64, pool=True, size=84, channels=3, tasks=4, queries=1, steps=5)
 
 
-def ours(data: dict, params) -> Contender:
-    model, optimizer = jm.from_linen(jm.backbones.ResNet12(num_outputs=WORK.ways)), optax.sgd(1.0)
+def ours(data: dict, params, devices: int | None = None) -> Contender:
+    model = jm.from_linen(jm.backbones.ResNet12(num_outputs=WORK.ways))
     inner = {"inner_optimizer": optax.sgd(WORK.lr), "num_steps": WORK.steps}
-    step = jax.jit(jm.meta_step(jm.anil(model, jm.losses.cross_entropy, **inner), optimizer))
-    tasks = jax.device_put(jm.Task(jm.Batch(data["xs"], data["ys"]), jm.Batch(data["xq"], data["yq"])))
-    meta = jm.Variables(params, model.init(jax.random.key(0), data["xs"][0]).state)
-    state = jm.MetaState(jnp.zeros((), jnp.int32), meta, optimizer.init(params), jax.random.key(0))
-
-    def compare():
-        new, metrics = step(state, tasks)
-        return float(metrics["loss"]), flatten(jax.tree.map(jnp.subtract, params, new.meta.params))
-
-    return lambda: jax.block_until_ready(step(state, tasks)), compare
+    learner = jm.anil(model, jm.losses.cross_entropy, **inner)
+    return timed(*outer_step(learner, data, params, devices=devices))
 
 
 def plain_jax(data: dict, params) -> Contender:
@@ -123,7 +116,12 @@ def torch_func(data: dict, params) -> Contender:
     return lambda: grad(meta), compare
 
 
-PEERS = {"learn2learn's scheme": learn2learn, "torch.func + vmap": torch_func, "plain JAX vmap": plain_jax}
+PEERS = {
+    "learn2learn's scheme": learn2learn,
+    "torch.func + vmap": torch_func,
+    "plain JAX vmap": plain_jax,
+    "jaxmeta on one device": partial(ours, devices=1),
+}
 
 
 def build(dtype: type) -> dict[str, Contender]:

@@ -213,6 +213,8 @@ def _runner(learner, optimizer, step, tasks_per_step: int, chunk: int | None, ca
             return many(carry, sampler, num_steps)
         for i in range(num_steps):
             carry = one(i, carry, sampler)
+            if mesh is not None:  # XLA's CPU devices wait for one another for ever with some 32 steps in flight
+                jax.block_until_ready(carry)
         return carry
 
     run.programs = one, many  # type: ignore[attr-defined]

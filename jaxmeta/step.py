@@ -90,6 +90,7 @@ def meta_step(
         CPU one task at a time is the fastest way for convolutions: what it touches stays in cache.
       mesh: devices with an axis ``"task"``; each differentiates its own tasks, in chunks of its own, and their
         mean gradients are averaged. The cores of a CPU are devices too: see `jax_num_cpu_devices`.
+        There, wait for each step (`jax.block_until_ready`), as `fit` does: queued steps can block one another.
 
     Returns:
       ``step(state, tasks) -> (state, metrics)``, with tasks stacked on a leading axis ``[T, ...]``.
@@ -178,7 +179,11 @@ def _spread(mean_grad: Callable, mesh: Mesh | None) -> Callable:
 
     def local(meta: Variables, tasks: Task, keys: Key) -> tuple[PyTree, Aux]:
         grads, aux = mean_grad(meta, tasks, keys)
-        return jax.lax.pmean(grads, "task"), _mean_aux(meta.state, jax.lax.all_gather(aux, "task"))
+        is_float = lambda a: jnp.issubdtype(a.dtype, jnp.inexact)
+        changes = jax.tree.map(lambda old, new: new - old if is_float(new) else 0.0, meta.state, aux.state)
+        grads, changes, metrics = jax.lax.pmean((grads, changes, aux.metrics), "task")  # all at once: one collective
+        state = jax.tree.map(lambda old, new, d: old + d if is_float(new) else new, meta.state, aux.state, changes)
+        return grads, Aux(state, metrics)
 
     specs = PartitionSpec(), PartitionSpec("task"), PartitionSpec("task")
     spread = jax.shard_map(local, mesh=auto_mesh(mesh), in_specs=specs, out_specs=PartitionSpec(), check_vma=False)

@@ -123,6 +123,12 @@ def test_a_mesh_splits_the_tasks_and_changes_nothing():
     assert len(jax.tree.leaves(two.meta)[0].sharding.device_set) == 2
 
 
+def test_more_steps_over_a_mesh_than_a_cpu_keeps_in_flight():
+    mesh = jax.make_mesh((2,), ("task",))
+    state, history = fit(num_steps=200, log_every=200, mesh=mesh)
+    assert int(state.step) == 200 and np.isfinite(history["loss"]).all()
+
+
 def test_a_step_of_ones_own():
     def step(state, tasks):
         return state._replace(step=state.step + 1), {"support": tasks.support.x.mean()}
