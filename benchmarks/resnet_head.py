@@ -140,7 +140,10 @@ def main() -> None:
     times = alternate({name: run for name, (run, _) in build(np.float32).items()}, turns=options.turns)
     mine = times["jaxmeta"]["median"]
     ratios = {f"/ {name}": mine / times[name]["median"] for name in PEERS}
-    write("resnet_head", [{"work": "D"} | ratios | {"seconds": {n: round(t["median"], 3) for n, t in times.items()}}])
+    write(
+        "resnet_head",
+        [{"work": "D"} | ratios | {**{n: f"{t['median']:.2f} ± {t['spread']:.2f} s" for n, t in times.items()}}],
+    )
 
 
 if __name__ == "__main__":

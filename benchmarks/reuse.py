@@ -6,11 +6,10 @@
 `adversarial` against its plain twin under PGD; `bagging` against its mean member; `stacking` and `boosting` against
 their best member, which is chosen on the test tasks, in favour of the member; `distill` against its teacher; `replay`
 on a stream of turned alphabets, beside as many new tasks a step without it. Every (part, seed) that is done is kept in
-results/reuse_parts.jsonl: a run that was stopped goes on where it was. Differences are paired by seed.
+results/reuse_parts.json: a run that was stopped goes on where it was. Differences are paired by seed.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -18,12 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from _report import RESULTS, write
+from _report import write
+from _resume import resume
 from scipy.stats import t as student_t
 
 import jaxmeta as jm
 
-PARTS_DONE = RESULTS / "reuse_parts.jsonl"
 WAYS, SHOTS, QUERIES, TEST_QUERIES = 5, 1, 5, 15
 ATTACK_STEPS = 3, 10  # in training, in the measurement
 ADAM, FAST = optax.adam(2e-3), optax.adam(2e-2)  # FAST: for the few weights of stacking
@@ -215,23 +214,6 @@ def table(done: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
     return rows
 
 
-def results(work: Work, settings: dict[str, Any], parts: list[str], seeds: int) -> dict[str, list[dict[str, float]]]:
-    """Runs what is not in the file of parts, and adds it there."""
-    kept = [json.loads(line) for line in PARTS_DONE.read_text().splitlines()] if PARTS_DONE.exists() else []
-    known = {(row["part"], row["seed"]): row["found"] for row in kept if row["settings"] == settings}
-    for seed in range(seeds):
-        for part in parts:
-            if (part, seed) in known:
-                continue
-            known[part, seed] = PARTS[part](work, seed)
-            print(part, seed, {name: round(value, 4) for name, value in known[part, seed].items()}, flush=True)
-            line = {"part": part, "seed": seed, "settings": settings, "found": known[part, seed]}
-            RESULTS.mkdir(exist_ok=True)
-            with PARTS_DONE.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-    return {part: [known[part, seed] for seed in range(seeds)] for part in parts}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", help="folder of the Omniglot zips; invented characters by default")
@@ -249,11 +231,18 @@ def main() -> None:
     parser.add_argument("--capacity", type=int, default=100, help="tasks in the memory of replay")
     parser.add_argument("--stream-tasks", type=int, default=200, help="tasks for each score on a phase")
     parser.add_argument("--out", default="reuse", help="name of the results")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    settings = {k: v for k, v in vars(options).items() if k not in ("parts", "seeds", "out", "data_dir")}
-    settings["data"] = "glyphs" if options.data_dir is None else "omniglot"
-    done = results(Work(options), settings, options.parts, options.seeds)
-    write(options.out + ("" if options.data_dir is None else "_omniglot"), table(done))
+    name, work = options.out + ("" if options.data_dir is None else "_omniglot"), Work(options)
+
+    def make(item: str) -> dict[str, float]:
+        part, seed = item.split("/")
+        return PARTS[part](work, int(seed))
+
+    items = [f"{part}/{seed}" for seed in range(options.seeds) for part in options.parts]
+    found = {row.pop("item"): row for row in resume(f"{name}_parts", items, make, options.one)}
+    done = {part: [row for item, row in found.items() if item.startswith(f"{part}/")] for part in PARTS}
+    write(name, table({part: rows for part, rows in done.items() if rows}))
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def fits(tasks: Task, grid: Any, curves: Mapping[str, Any], path: Path = None, *
     Args:
       tasks: a stack ``[T, ...]`` of tasks with one input and one output.
       grid: inputs ``[G]`` or ``[G, 1]``.
-      curves: ``{"after 1 step": [T, G] or [T, G, 1]}``, drawn in order.
+      curves: ``{"after 1 step": [T, G] or [T, G, 1]}``, drawn in order; a `losses.Gaussian` gets a band.
       path: where to save.
       title: above the figure.
     """
@@ -115,7 +115,11 @@ def fits(tasks: Task, grid: Any, curves: Mapping[str, Any], path: Path = None, *
         query, support = (jax.tree.map(lambda a, t=t: np.ravel(a[t]), batch) for batch in (tasks.query, tasks.support))
         axis.plot(query.x, query.y, ".", color="#c8d1da", markersize=6, label="truth", zorder=1)
         for i, (name, values) in enumerate(curves.items()):
-            axis.plot(x, np.ravel(values[t]), color=colours[i % len(colours)], linewidth=1.6, label=name)
+            mean, *std = (np.ravel(a[t]) for a in (values if isinstance(values, tuple) else (values,)))
+            axis.plot(x, mean, color=colours[i % len(colours)], linewidth=1.6, label=name)
+            for s in std:
+                band = {"color": colours[i % len(colours)], "alpha": 0.2, "linewidth": 0, "zorder": 0}
+                axis.fill_between(x, mean - 2 * s, mean + 2 * s, label=f"{name}, ± 2 std", **band)
         axis.plot(support.x, support.y, "^", color="black", markersize=6, label="support set", zorder=3)
         axis.set(xlabel="x", ylabel="y" if t == 0 else "")
     axes[0, 0].figure.legend(

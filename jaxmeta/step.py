@@ -17,6 +17,10 @@ from jax.sharding import Mesh, PartitionSpec
 from .checks import check_task
 from .types import Aux, Key, MetaLearner, MetaState, PyTree, Sampler, Task, Variables
 
+_NO_SUPPORT = (
+    "`task_or_sampler`: its tasks have no support set (`tasks.batches`), but the learner adapts to one. "
+    "Take `tasks.episodes`, or a learner of labels: `baseline`, `baseline_plus_plus`, `rfs`."
+)
 INIT_STEP = 2**32 - 1  # "step -1": its key is no training step's
 
 
@@ -54,8 +58,11 @@ def init(
         k_task, k_init = jax.random.split(jax.random.fold_in(key, INIT_STEP))
         task = source if is_task else source(k_task)
         check_task(task)
-        meta = learner.init(k_init, task)
-        jax.eval_shape(learner.loss, meta, task, k_init)  # what does not fit is said here, before training
+        try:
+            meta = learner.init(k_init, task)
+            jax.eval_shape(learner.loss, meta, task, k_init)  # what does not fit is said here, before training
+        except AttributeError as error:
+            raise (ValueError(_NO_SUPPORT) if task.support is None else error) from None
         meta = jax.tree.map(lambda a: jnp.asarray(a, a.dtype), meta)  # weak types would change in training
         return MetaState(jnp.zeros((), jnp.int32), meta, optimizer.init(meta.params), key)
 

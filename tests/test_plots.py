@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxmeta import Batch, Estimate, Task, plots
+from jaxmeta import Batch, Estimate, Task, losses, plots
 
 
 def pixels(path):
@@ -70,6 +70,14 @@ def test_fits(tmp_path):
         tasks, grid, {"before": np.zeros((2, 50)), "after": np.sin(grid)[None].repeat(2, 0)}, tmp_path / "fits.png"
     )
     assert pixels(tmp_path / "fits.png").std() > 5
+
+
+def test_fits_with_uncertainty_have_a_band():
+    x, grid = np.linspace(-5, 5, 10)[None, :, None], np.linspace(-5, 5, 50)
+    believed = losses.Gaussian(np.zeros((1, 50, 1)), np.full((1, 50, 1), 0.5))
+    (axis,) = plots.fits(Task(Batch(x, x), Batch(x, x)), grid, {"after": believed}).axes
+    edges = axis.collections[0].get_datalim(axis.transData)
+    np.testing.assert_allclose([edges.y0, edges.y1], [-1, 1])
 
 
 def test_pyplot_is_not_loaded():

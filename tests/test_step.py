@@ -154,3 +154,9 @@ def test_other_errors():
         jm.maml(MODEL, jm.losses.cross_entropy, num_steps=-2)
     with pytest.raises(ValueError, match="`batch_size` must be 1 to 6"):
         jm.reptile(MODEL, jm.losses.cross_entropy, batch_size=9).adapt(state.meta, classification(KEY).support)
+
+
+def test_a_learner_that_adapts_refuses_tasks_without_a_support_set():
+    data = jm.datasets.from_arrays(np.zeros((6, 4), np.float32), np.repeat(["a", "b"], 3))
+    with pytest.raises(ValueError, match="no support set .*`tasks.batches`.* Take `tasks.episodes`"):
+        jm.init(build("protonet", "classification"), jm.tasks.batches(data, batch_size=4), optax.sgd(0.1), key=KEY)

@@ -35,7 +35,7 @@ def measure(
       num_tasks: how many.
     """
     rows: Rows = []
-    for name, learner, params in _candidates(experiment, meta, initial, has_images(sampler)):
+    for name, learner, params in _candidates(experiment, meta, initial, sampler):
         if stopped():
             break
         say(name)
@@ -76,14 +76,16 @@ def _footnote(rows: Rows, published: str) -> str:
     return "\n".join(notes)
 
 
-def _candidates(experiment: Experiment, meta: Variables, initial: Variables, images: bool) -> Iterator[tuple]:
+def _candidates(experiment: Experiment, meta: Variables, initial: Variables, sampler: Sampler) -> Iterator[tuple]:
     trained = learners(experiment)
     for name, learner in trained:
         yield name, learner, meta
-    if images:
+    if has_images(sampler):
         name, headline = trained[-1]
         yield f"random initialisation, {name}", headline, initial
         yield "nearest neighbour on pixels", nearest_neighbour(), Variables({})
+    for name, learner in experiment.beside.items():
+        yield name, learner, learner.init(jax.random.key(0), sampler(jax.random.key(0)))
 
 
 def learners(experiment: Experiment) -> list[tuple[str, MetaLearner]]:

@@ -1,7 +1,8 @@
 """What a recipe returns: an experiment as data, which the command line, a notebook or a benchmark runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -30,6 +31,7 @@ class Experiment(NamedTuple):
       eval_every: meta-steps between two validations, or None.
       eval_tasks: tasks per validation.
       test_tasks: tasks in the final measurement.
+      beside: learners by name that are measured as they start, on the same tasks, to compare with.
     """
 
     learner: MetaLearner
@@ -47,6 +49,7 @@ class Experiment(NamedTuple):
     eval_every: int | None = None
     eval_tasks: int = 256
     test_tasks: int = 1_000
+    beside: Mapping[str, MetaLearner] = MappingProxyType({})
 
 
 def by_steps(make: Callable[..., MetaLearner]) -> Callable[..., MetaLearner]:

@@ -3,9 +3,11 @@
 from ._batches import batches as batches
 from ._episodes import episodes as episodes
 from ._glyphs import glyphs as glyphs
+from ._lines import lines as lines
+from ._mixture import mixture as mixture
 from ._quadratics import quadratics as quadratics
 from ._rotated import rotated as rotated
 from ._sinusoid import sinusoid as sinusoid
 from ._stream import stream as stream
 
-__all__ = ["episodes", "batches", "sinusoid", "quadratics", "glyphs", "rotated", "stream"]
+__all__ = ["episodes", "batches", "sinusoid", "lines", "mixture", "quadratics", "glyphs", "rotated", "stream"]

@@ -3,6 +3,7 @@
 import inspect
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from jaxmeta.cli import main
 from jaxmeta.cli._folder import append, create, write_json
 from jaxmeta.recipes import RECIPES
+from jaxmeta.recipes._characters import Algorithm as Characters
+from jaxmeta.recipes._curves import Algorithm as Curves
 
 OMNIGLOT = Path(__file__).parents[3] / "shared" / "data" / "omniglot"
 SINE = ["sinusoid_maml", "--num-steps", "4", "--test-tasks", "64", "--hidden", "8", "--num-test-steps", "2"]
@@ -135,6 +138,38 @@ def test_run_folder_of_regression(sine):
     metrics = [json.loads(line) for line in (sine / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in metrics] == [4] and "mse" in metrics[0] and "seconds" not in metrics[0]
     assert "seconds" in json.loads((sine / "timing.jsonl").read_text().splitlines()[0])
+
+
+@pytest.mark.parametrize(
+    "call, names, picture",
+    [
+        (["curves", "--algorithm", "attentive_process", "--family", "mixture"], ["after adaptation"], "fits.png"),
+        (
+            ["quadratics", "--rule", "schedule", "--num-inner-steps", "3", "--num-dims", "2"],
+            ["after adaptation", *(f"gradient descent, rate {r}" for r in (0.01, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3))],
+            None,
+        ),
+    ],
+)
+def test_recipes_beyond_classes(call, names, picture, tmp_path):
+    short = ["--num-steps", "3", "--test-tasks", "32", "--out", str(tmp_path / "run")]
+    assert main(["train", *call, *short]) == 0
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
+    assert list(dict.fromkeys(row["name"] for row in rows)) == names
+    assert picture is None or (tmp_path / "run" / picture).is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe, algorithm",
+    [("characters", a) for a in get_args(Characters)] + [("curves", a) for a in get_args(Curves)],
+)
+def test_every_algorithm_trains_from_the_command_line(recipe, algorithm, tmp_path):
+    short = ["--num-steps", "2", "--tasks-per-step", "2", "--test-tasks", "8", "--out", str(tmp_path / "run")]
+    narrow = ["--features", "4"] if recipe == "characters" else []
+    assert main(["train", recipe, "--algorithm", algorithm, *short, *narrow]) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["status"] == "finished" and all(np.isfinite(row["mean"]) for row in results["rows"])
 
 
 def test_the_same_seed_gives_the_same_bytes(sine, tmp_path):

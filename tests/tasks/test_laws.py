@@ -16,6 +16,8 @@ SAMPLERS = {
     "batches": lambda: tasks.batches(DATA, batch_size=7, rotate="extra"),
     "episodes_ranges": lambda: tasks.episodes(DATA, **RANGES, rotate="draw"),
     "sinusoid": lambda: tasks.sinusoid(noise=0.1),
+    "lines": lambda: tasks.lines(noise=0.1),
+    "mixture": lambda: tasks.mixture(tasks.sinusoid(), tasks.lines(), weights=(1, 2)),
     "quadratics": lambda: tasks.quadratics(num_dims=3),
     "glyphs": lambda: tasks.glyphs(**SMALL),
     "rotated": lambda: tasks.rotated(tasks.episodes(DATA, **SMALL), 30),

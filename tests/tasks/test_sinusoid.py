@@ -20,23 +20,26 @@ def test_closed_form():
     for batch, size in zip(task, (5, 7), strict=True):
         assert batch.x.shape == batch.y.shape == (200, size, 1)
         assert batch.x.dtype == batch.y.dtype == jnp.float32
-        amplitude, phase = (np.asarray(a, float)[:, None, None] for a in (indices.amplitude, indices.phase))
+        amplitude, phase = (
+            np.asarray(a, float)[:, None, None] for a in (indices.numbers["amplitude"], indices.numbers["phase"])
+        )
         np.testing.assert_allclose(batch.y, amplitude * np.sin(np.asarray(batch.x, float) - phase), atol=1e-5)
 
 
 def test_a_wave_is_zero_at_its_phase_and_peaks_a_quarter_later():
     indices, _ = waves(3, num_shots=1, num_queries=1)
     sampler = tasks.sinusoid(num_shots=1, num_queries=1)
-    for a, p in zip(indices.amplitude, indices.phase, strict=True):
+    for a, p in zip(indices.numbers["amplitude"], indices.numbers["phase"], strict=True):
         wave = jax.tree.map(lambda leaf: leaf[0], indices)
-        wave = wave._replace(amplitude=a, phase=p, x=jnp.stack([p, p + jnp.pi / 2])[:, None])
+        wave = wave._replace(numbers={"amplitude": a, "phase": p}, x=jnp.stack([p, p + jnp.pi / 2])[:, None])
         task = sampler.fetch(wave)
         np.testing.assert_allclose([task.support.y[0, 0], task.query.y[0, 0]], [0, a], atol=1e-5)
 
 
 def test_ranges_of_the_paper():
     indices, _ = waves()
-    for values, low, high in [(indices.amplitude, 0.1, 5), (indices.phase, 0, np.pi), (indices.x, -5, 5)]:
+    numbers = indices.numbers
+    for values, low, high in [(numbers["amplitude"], 0.1, 5), (numbers["phase"], 0, np.pi), (indices.x, -5, 5)]:
         values = np.asarray(values)
         assert low <= values.min() and values.max() <= high
         spread = (high - low) / np.sqrt(12)
