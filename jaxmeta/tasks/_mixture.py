@@ -29,11 +29,16 @@ def mixture(*samplers: Sampler, weights: Sequence[float] | None = None) -> "Mixt
     weights = (1.0,) * len(samplers) if weights is None else tuple(weights)
     if not samplers or len(weights) != len(samplers) or not all(0 < w < float("inf") for w in weights):
         raise ValueError(f"`weights` must be a positive number for each of {len(samplers)} samplers, got {weights!r}.")
-    shapes = [str(jax.eval_shape(sampler, jax.random.key(0))) for sampler in samplers]
+    shapes = [_shapes(sampler) for sampler in samplers]
     for i, shape in enumerate(shapes):
         if shape != shapes[0]:
             raise ValueError(f"`samplers` must make tasks of one shape, but number {i} makes {shape}, 0 {shapes[0]}.")
     return Mixture(samplers, jnp.log(jnp.asarray(weights, jnp.float32)))
+
+
+def _shapes(sampler: Sampler) -> dict[str, str]:
+    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(sampler, jax.random.key(0)))
+    return {jax.tree_util.keystr(path, simple=True, separator="."): f"{a.dtype}{list(a.shape)}" for path, a in leaves}
 
 
 class Choice(NamedTuple):

@@ -35,7 +35,10 @@ def test_every_task_of_a_mixture_is_one_of_its_samplers_own():
         (lambda: tasks.mixture(), ["`weights`", "0 samplers"]),
         (lambda: tasks.mixture(tasks.lines(), weights=(1, 2)), ["`weights`", "(1, 2)"]),
         (lambda: tasks.mixture(tasks.lines(), tasks.lines(), weights=(1, -2)), ["positive", "-2"]),
-        (lambda: tasks.mixture(tasks.lines(), tasks.sinusoid(num_shots=3)), ["one shape", "number 1", "float32[3,1]"]),
+        (
+            lambda: tasks.mixture(tasks.lines(), tasks.sinusoid(num_shots=3)),
+            ["one shape", "number 1", "support.x': 'float32[3, 1]"],
+        ),
         (lambda: tasks.lines(slope=(2, 1)), ["`slope`", "range", "(2, 1)"]),
     ],
 )
