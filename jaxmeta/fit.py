@@ -110,7 +110,7 @@ def fit(
             raise ValueError(f"`eval_every={eval_every}` needs an `eval_sampler` of validation tasks.")
     mesh = None if mesh is None else auto_mesh(mesh)
     run = _runner(learner, optimizer, step, tasks_per_step, chunk, log_every, mesh)
-    sampler, state = as_sampler(sampler), _own(state, mesh)
+    sampler, state = _everywhere(as_sampler(sampler), mesh), _everywhere(jax.tree.map(jnp.copy, state), mesh)
     validate = evaluate if state.step.ndim == 0 else evaluate_seeds
     log, at, buffers = _Log(), int(np.max(state.step)), None
     bad = np.zeros(state.step.shape, int)
@@ -187,10 +187,7 @@ def _runner(learner, optimizer, step, tasks_per_step: int, chunk: int | None, ca
     step = step or meta_step(learner, optimizer, chunk=chunk, mesh=mesh)
 
     def advance(state: MetaState, sampler: Sampler) -> tuple[MetaState, dict]:
-        tasks = draw_tasks(sampler, state, tasks_per_step)
-        if mesh is not None:
-            tasks = jax.lax.with_sharding_constraint(tasks, NamedSharding(mesh, PartitionSpec("task")))
-        return step(state, tasks)
+        return step(state, draw_tasks(sampler, state, tasks_per_step, mesh))
 
     def seeds(state: MetaState, sampler: Sampler) -> tuple[MetaState, dict]:
         return (advance if state.step.ndim == 0 else jax.vmap(advance, (0, None)))(state, sampler)
@@ -248,10 +245,9 @@ class _Log:
         return out
 
 
-def _own(state: MetaState, mesh: Any) -> MetaState:
-    """A copy of the caller's state, on every device of the mesh, whose buffers may be donated."""
-    state = jax.tree.map(jnp.copy, state)
-    return state if mesh is None else jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+def _everywhere(tree: Any, mesh: Any) -> Any:
+    """Arrays on every device of the mesh: data too, which would otherwise be sent anew with every step."""
+    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def _next(at: int, every: int | None, end: int) -> int:

@@ -143,9 +143,12 @@ def task_keys(key: Key, num_tasks: int) -> Key:
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_tasks))
 
 
-def draw_tasks(sampler: Sampler, state: MetaState, num_tasks: int) -> Task:
-    """The tasks of the state's step, stacked ``[T, ...]``."""
-    return jax.vmap(sampler)(task_keys(step_keys(state)[0], num_tasks))
+def draw_tasks(sampler: Sampler, state: MetaState, num_tasks: int, mesh: Mesh | None = None) -> Task:
+    """The tasks of the state's step, stacked ``[T, ...]``; over a mesh each device draws its own."""
+    draw, keys = (lambda sampler, keys: jax.vmap(sampler)(keys)), task_keys(step_keys(state)[0], num_tasks)
+    if mesh is not None:
+        draw = _over_tasks(draw, mesh, num_tasks, PartitionSpec("task"))
+    return draw(sampler, keys)
 
 
 def auto_mesh(mesh: Mesh) -> Mesh:
@@ -181,8 +184,6 @@ def _spread(mean_grad: Callable, mesh: Mesh | None) -> Callable:
     """The same over the devices of a mesh: gradients are averaged, what episodes leave is merged as between chunks."""
     if mesh is None:
         return mean_grad
-    if "task" not in mesh.shape:
-        raise ValueError(f"`mesh` needs an axis 'task', got the axes {mesh.axis_names}.")
 
     def local(meta: Variables, tasks: Task, keys: Key) -> tuple[PyTree, Aux]:
         grads, aux = mean_grad(meta, tasks, keys)
@@ -192,17 +193,22 @@ def _spread(mean_grad: Callable, mesh: Mesh | None) -> Callable:
         state = jax.tree.map(lambda old, new, d: old + d if is_float(new) else new, meta.state, aux.state, changes)
         return grads, Aux(state, metrics)
 
-    specs = PartitionSpec(), PartitionSpec("task"), PartitionSpec("task")
-    spread = jax.shard_map(local, mesh=auto_mesh(mesh), in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
+    return lambda meta, tasks, keys: _over_tasks(local, mesh, len(keys), PartitionSpec())(meta, tasks, keys)
 
-    def checked(meta: Variables, tasks: Task, keys: Key) -> tuple[PyTree, Aux]:
-        if len(keys) % mesh.shape["task"]:
-            raise ValueError(
-                f"`mesh` has {mesh.shape['task']} devices, which must divide the {len(keys)} tasks of a step."
-            )
-        return spread(meta, tasks, keys)
 
-    return checked
+def _over_tasks(f: Callable, mesh: Mesh, num_tasks: int, out: PartitionSpec) -> Callable:
+    """``f(whole, *stacks of tasks)`` on every device with its share of the tasks."""
+    devices = mesh.shape.get("task")
+    if devices is None:
+        raise ValueError(f"`mesh` needs an axis 'task', got the axes {mesh.axis_names}.")
+    if num_tasks % devices:
+        raise ValueError(f"`mesh` has {devices} devices, which must divide the {num_tasks} tasks of a step.")
+
+    def call(whole: Any, *stacks: Any) -> Any:
+        specs = PartitionSpec(), *[PartitionSpec("task")] * len(stacks)
+        return jax.shard_map(f, mesh=auto_mesh(mesh), in_specs=specs, out_specs=out, check_vma=False)(whole, *stacks)
+
+    return call
 
 
 def _accumulate(grad_fn: Callable, meta: Variables, tasks: Task, keys: Key, chunk: int | None) -> tuple[PyTree, Aux]:

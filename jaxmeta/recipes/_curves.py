@@ -1,7 +1,7 @@
 """Any regression algorithm on one-dimensional functions: sine waves, or a mixture of sine waves and lines."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import optax
 
@@ -10,7 +10,7 @@ import jaxmeta as jm
 from ..types import MetaLearner, Model, Sampler
 from ._experiment import Experiment, by_steps
 
-SGD = {"inner_optimizer": optax.sgd(0.01)}
+SGD: dict[str, Any] = {"inner_optimizer": optax.sgd(0.01)}
 
 # Those that move the weights of a network with an output; those that read its features; those that read the points.
 BY_STEPS: dict[str, Callable[[Model, int], MetaLearner]] = {
@@ -103,6 +103,6 @@ def functions(family: str, num_shots: int, num_queries: int) -> Sampler:
       >>> functions("mixture", 5, 7)(jax.random.key(0)).query.x.shape
       (7, 1)
     """
-    points = {"num_shots": num_shots, "num_queries": num_queries}
+    points: dict[str, Any] = {"num_shots": num_shots, "num_queries": num_queries}
     waves = jm.tasks.sinusoid(**points)
     return waves if family == "sinusoid" else jm.tasks.mixture(waves, jm.tasks.lines(**points))

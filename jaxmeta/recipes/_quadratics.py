@@ -3,7 +3,7 @@
 Andrychowicz et al., 2016, https://arxiv.org/abs/1606.04474, section 3.1.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,8 @@ def quadratics(
         "lstm": lambda: jm.rules.lstm(),
         "schedule": lambda: jm.rules.schedule(num_inner_steps, init_lr=0.1),
     }
-    sampler, options = jm.tasks.quadratics(num_dims=num_dims), {"num_steps": num_inner_steps}
+    sampler = jm.tasks.quadratics(num_dims=num_dims)
+    options: dict[str, Any] = {"num_steps": num_inner_steps}
     descent = lambda lr: jm.learned_optimizer(point(), jm.losses.mse, rule=jm.rules.tuned(optax.sgd, lr), **options)
     rate = optax.cosine_decay_schedule(meta_lr, num_steps)
     return Experiment(
