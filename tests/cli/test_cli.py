@@ -73,9 +73,10 @@ def test_help_and_version(capsys):
 def test_every_knob_is_a_flag(name, capsys):
     assert main(["train", name, "--help"]) == 0
     said = capsys.readouterr().out
-    for flag in ("--num-steps", "--seed", "--out", "--num-test-queries", "--meta-lr"):
-        assert flag in said
-    assert ("--data-dir" in said) == ("data_dir" in inspect.signature(RECIPES[name]).parameters)
+    knobs = inspect.signature(RECIPES[name]).parameters
+    for knob in ("seed", "out", "minutes", *knobs):
+        assert f"--{knob.replace('_', '-')}" in said
+    assert ("--data-dir" in said) == ("data_dir" in knobs)
     assert main(["evaluate", "--help"]) == 0
 
 
