@@ -8,20 +8,39 @@ import torch.nn.functional as F
 from _contenders import Contender, flatten
 from _work import Work
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+torch.backends.cudnn.allow_tf32 = False  # the same precision for all
+
 
 def to_torch(params) -> dict[str, torch.Tensor]:
     turn = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
-    return {name: torch.tensor(a.transpose(turn[a.ndim]).copy()) for name, a in flatten(params).items()}
+    return {name: torch.tensor(a.transpose(turn[a.ndim]).copy(), device=DEVICE) for name, a in flatten(params).items()}
 
 
 def from_torch(params: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     turn = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
-    return {name: a.detach().numpy().transpose(turn[a.ndim]) for name, a in params.items()}
+    return {name: a.detach().cpu().numpy().transpose(turn[a.ndim]) for name, a in params.items()}
 
 
 def torch_arrays(data: dict) -> tuple[torch.Tensor, ...]:
-    images = lambda a: torch.tensor(a).movedim(-1, -3).contiguous()
-    return images(data["xs"]), torch.tensor(data["ys"]), images(data["xq"]), torch.tensor(data["yq"])
+    images = lambda a: torch.tensor(a, device=DEVICE).movedim(-1, -3).contiguous()
+    labels = lambda a: torch.tensor(a, device=DEVICE)
+    return images(data["xs"]), labels(data["ys"]), images(data["xq"]), labels(data["yq"])
+
+
+def contender(step: Callable[[], tuple]) -> Contender:
+    """``step() -> (loss, gradients)`` as what is timed, until the device has done it, and as what is compared."""
+
+    def timed():
+        step()
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
+
+    def compare():
+        value, grads = step()
+        return float(value), from_torch(grads)
+
+    return timed, compare
 
 
 def batch_norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -64,15 +83,11 @@ def learn2learn(work: Work, data: dict, params) -> Contender:
             total += loss.item()
         return total, {name: p.grad for name, p in meta.items()}
 
-    def compare():
-        value, grads = step()
-        return value, from_torch(grads)
-
-    return step, compare
+    return contender(step)
 
 
-def torch_func(work: Work, data: dict, params, *, norm: Callable = written_out) -> Contender:
-    """`torch.func.grad` within `torch.func.vmap` over tasks."""
+def torch_func(work: Work, data: dict, params, *, norm: Callable = written_out, mode: str | None = None) -> Contender:
+    """`torch.func.grad` within `torch.func.vmap` over tasks; with ``mode``, compiled by `torch.compile`."""
     meta, arrays = to_torch(params), torch_arrays(data)
     loss = lambda p, x, y: F.cross_entropy(forward(p, x, work, norm), y)
 
@@ -82,16 +97,15 @@ def torch_func(work: Work, data: dict, params, *, norm: Callable = written_out) 
             p = {name: p[name] - work.lr * grads[name] for name in p}
         return loss(p, xq, yq)
 
-    def mean(p):
+    def mean(p, *arrays):
         return torch.func.vmap(task_loss, (None, 0, 0, 0, 0))(p, *arrays).mean()
 
-    grad = torch.func.grad_and_value(mean)
+    def value_and_grad(p, *arrays):
+        grads, value = torch.func.grad_and_value(mean)(p, *arrays)
+        return value, grads
 
-    def compare():
-        grads, value = grad(meta)
-        return value.item(), from_torch(grads)
-
-    return lambda: grad(meta), compare
+    run = value_and_grad if mode is None else torch.compile(value_and_grad, mode=mode)
+    return contender(lambda: run(meta, *arrays))
 
 
 class Module(torch.nn.Module):
@@ -121,11 +135,7 @@ def module_loop(work: Work, data: dict, params, episode: Callable) -> Contender:
             total += episode(net, *task)
         return total, {name: p.grad for name, p in net.named().items()}
 
-    def compare():
-        value, grads = step()
-        return value, from_torch(grads)
-
-    return step, compare
+    return contender(step)
 
 
 def higher_library(work: Work, data: dict, params) -> Contender:

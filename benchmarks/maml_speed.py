@@ -4,11 +4,13 @@
 
 That every contender returns the same loss and meta-gradient is checked first, on two tasks in float64 (1e-8): in
 float32 a single activation on the other side of zero moves a gradient through five steps by 1e-3. Timed is float32.
-Ratios are this library's time divided by the contender's: smaller is better.
+Ratios are this library's time divided by the contender's: smaller is better. On a GPU two more contenders take part,
+compiled by `torch.compile`, and float32 means float32 for all.
 """
 
 import argparse
 import os
+from functools import partial
 
 import jax
 import numpy as np
@@ -16,7 +18,7 @@ import torch
 from _contenders import ours, plain_jax
 from _report import write
 from _timing import alternate
-from _torch_contenders import higher_library, learn2learn, torch_func, torchopt_library
+from _torch_contenders import DEVICE, higher_library, learn2learn, torch_func, torchopt_library
 from _work import WORKS, Net, Work, inputs
 
 PEERS = {
@@ -25,7 +27,10 @@ PEERS = {
     "higher": higher_library,
     "TorchOpt": torchopt_library,
     "plain JAX vmap": plain_jax,
+    "torch.func, compiled": partial(torch_func, mode="default"),
+    "torch.func, CUDA graphs": partial(torch_func, mode="reduce-overhead"),
 }
+DEFAULT = list(PEERS) if DEVICE.type == "cuda" else list(PEERS)[:-2]
 
 
 def agree(contenders: dict, tolerance: float) -> None:
@@ -59,10 +64,11 @@ def row(name: str, peers: list[str], turns: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS))
-    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=DEFAULT)
     parser.add_argument("--turns", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
+    jax.config.update("jax_default_matmul_precision", "float32")
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     write("maml_speed", [row(name, options.peers, options.turns) for name in options.works])
 
