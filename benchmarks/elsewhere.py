@@ -67,7 +67,7 @@ def run(source: str, algorithm: str, data_dir: str, minutes: float, num_steps: i
     options = {"num_steps": num_steps, "tasks_per_step": 1 if labels else 16, "log_every": 25}
     end = time.perf_counter() + 60 * minutes
     late = [lambda _: time.perf_counter() > end]
-    options |= {"chunk": cpu_chunk(None) if moves else None, "callbacks": late}
+    options |= {"chunk": cpu_chunk(None) if algorithm == "maml" else None, "callbacks": late}
     state, _ = jm.fit(learner, train, optimizer, state, **options)
     row = {"minutes": minutes, "meta-steps": int(state.step)}
     for target in SOURCES:

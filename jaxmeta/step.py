@@ -94,7 +94,8 @@ def meta_step(
       gradient: how the outer gradient is estimated: ``mean_loss -> (params, state, tasks, keys) -> (grads, aux)``;
         `backprop` by default.
       chunk: differentiate so many tasks at a time and accumulate; all at once by default. It bounds memory, and on a
-        CPU one task at a time is the fastest way for convolutions: what it touches stays in cache.
+        CPU one task at a time is the fastest way for convolutions whose kernels adapt: what it touches stays in cache.
+        Where kernels are shared (`anil`, `protonet` ...) leave it: XLA's own convolution is slow inside a loop there.
       mesh: devices with an axis ``"task"``; each differentiates its own tasks, in chunks of its own, and their
         mean gradients are averaged. The cores of a CPU are devices too: see `jax_num_cpu_devices`.
         There, wait for each step (`jax.block_until_ready`), as `fit` does: queued steps can block one another.

@@ -133,7 +133,7 @@ def characters(
         test=tasks("test", test),
         num_steps=num_steps,
         tasks_per_step=1 if labels else tasks_per_step,
-        chunk=cpu_chunk(None) if moves else None,
+        chunk=cpu_chunk(None) if moves and algorithm != "anil" else None,  # whose convolutions all tasks share
         log_every=25,
         test_tasks=test_tasks,
         published="none: one network and protocol for all algorithms",
