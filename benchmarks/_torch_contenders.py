@@ -63,27 +63,33 @@ def forward(p: dict[str, torch.Tensor], x: torch.Tensor, work: Work, norm: Calla
     return F.linear(x, p["head.kernel"], p["head.bias"])
 
 
-def learn2learn(work: Work, data: dict, params) -> Contender:
-    """learn2learn's scheme: a clone per task, `autograd.grad(create_graph=True)`, a loop in Python."""
-    meta = {name: p.requires_grad_() for name, p in to_torch(params).items()}
+def task_loop(meta: dict[str, torch.Tensor], data: dict, episode: Callable[..., float]) -> Contender:
+    """A loop over tasks in Python; ``episode(*task)`` propagates the task's loss back and returns it."""
     tasks = list(zip(*torch_arrays(data), strict=True))
 
     def step():
         for p in meta.values():
             p.grad = None
-        total = 0.0
-        for xs, ys, xq, yq in tasks:
-            fast = {name: p.clone() for name, p in meta.items()}
-            for _ in range(work.steps):
-                loss = F.cross_entropy(forward(fast, xs, work), ys)
-                grads = torch.autograd.grad(loss, list(fast.values()), create_graph=True)
-                fast = {name: p - work.lr * g for (name, p), g in zip(fast.items(), grads, strict=True)}
-            loss = F.cross_entropy(forward(fast, xq, work), yq) / work.tasks
-            loss.backward()
-            total += loss.item()
-        return total, {name: p.grad for name, p in meta.items()}
+        return sum(episode(*task) for task in tasks), {name: p.grad for name, p in meta.items()}
 
     return contender(step)
+
+
+def learn2learn(work: Work, data: dict, params) -> Contender:
+    """learn2learn's scheme: a clone per task, `autograd.grad(create_graph=True)`, a loop in Python."""
+    meta = {name: p.requires_grad_() for name, p in to_torch(params).items()}
+
+    def episode(xs, ys, xq, yq):
+        fast = {name: p.clone() for name, p in meta.items()}
+        for _ in range(work.steps):
+            loss = F.cross_entropy(forward(fast, xs, work), ys)
+            grads = torch.autograd.grad(loss, list(fast.values()), create_graph=True)
+            fast = {name: p - work.lr * g for (name, p), g in zip(fast.items(), grads, strict=True)}
+        loss = F.cross_entropy(forward(fast, xq, work), yq) / work.tasks
+        loss.backward()
+        return loss.item()
+
+    return task_loop(meta, data, episode)
 
 
 def torch_func(work: Work, data: dict, params, *, norm: Callable = written_out, mode: str | None = None) -> Contender:
@@ -124,25 +130,13 @@ class Module(torch.nn.Module):
         return forward(self.named(), x, self.work)
 
 
-def module_loop(work: Work, data: dict, params, episode: Callable) -> Contender:
-    """A loop over tasks in Python; ``episode(net, *task)`` is the loss on the query of a net that adapts."""
-    net, tasks = Module(work, params), list(zip(*torch_arrays(data), strict=True))
-
-    def step():
-        net.zero_grad()
-        total = 0.0
-        for task in tasks:
-            total += episode(net, *task)
-        return total, {name: p.grad for name, p in net.named().items()}
-
-    return contender(step)
-
-
 def higher_library(work: Work, data: dict, params) -> Contender:
     """The library `higher`: a functional copy of a module and of its optimizer for every task."""
     import higher
 
-    def episode(net, xs, ys, xq, yq):
+    net = Module(work, params)
+
+    def episode(xs, ys, xq, yq):
         inner = torch.optim.SGD(net.parameters(), lr=work.lr)
         with higher.innerloop_ctx(net, inner, copy_initial_weights=False) as (fast, optimizer):
             for _ in range(work.steps):
@@ -151,14 +145,16 @@ def higher_library(work: Work, data: dict, params) -> Contender:
             loss.backward()
         return loss.item()
 
-    return module_loop(work, data, params, episode)
+    return task_loop(net.named(), data, episode)
 
 
 def torchopt_library(work: Work, data: dict, params) -> Contender:
     """The library TorchOpt: a differentiable optimizer that moves a module, and puts it back after every task."""
     import torchopt
 
-    def episode(net, xs, ys, xq, yq):
+    net = Module(work, params)
+
+    def episode(xs, ys, xq, yq):
         inner = torchopt.MetaSGD(net, lr=work.lr)
         start = torchopt.extract_state_dict(net, by="reference")
         for _ in range(work.steps):
@@ -168,4 +164,4 @@ def torchopt_library(work: Work, data: dict, params) -> Contender:
         torchopt.recover_state_dict(net, start)
         return loss.item()
 
-    return module_loop(work, data, params, episode)
+    return task_loop(net.named(), data, episode)

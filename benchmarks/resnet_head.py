@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from _contenders import Contender, flatten, outer_step, timed
 from _report import write
 from _timing import alternate
-from _torch_contenders import batch_norm, contender, to_torch, torch_arrays, written_out
+from _torch_contenders import batch_norm, contender, task_loop, to_torch, torch_arrays, written_out
 from _work import Work, inputs
 from maml_speed import agree
 
@@ -73,23 +73,17 @@ def embed(p: dict, x: torch.Tensor, norm=batch_norm) -> torch.Tensor:
 
 def learn2learn(data: dict, params) -> Contender:
     meta = {name: p.requires_grad_() for name, p in to_torch(params).items()}
-    tasks = list(zip(*torch_arrays(data), strict=True))
 
-    def step():
-        for p in meta.values():
-            p.grad = None
-        total = 0.0
-        for xs, ys, xq, yq in tasks:
-            zs, head = embed(meta, xs), [meta["head.kernel"].clone(), meta["head.bias"].clone()]
-            for _ in range(WORK.steps):
-                grads = torch.autograd.grad(F.cross_entropy(F.linear(zs, *head), ys), head, create_graph=True)
-                head = [p - WORK.lr * g for p, g in zip(head, grads, strict=True)]
-            loss = F.cross_entropy(F.linear(embed(meta, xq), *head), yq) / WORK.tasks
-            loss.backward()
-            total += loss.item()
-        return total, {name: p.grad for name, p in meta.items()}
+    def episode(xs, ys, xq, yq):
+        zs, head = embed(meta, xs), [meta["head.kernel"].clone(), meta["head.bias"].clone()]
+        for _ in range(WORK.steps):
+            grads = torch.autograd.grad(F.cross_entropy(F.linear(zs, *head), ys), head, create_graph=True)
+            head = [p - WORK.lr * g for p, g in zip(head, grads, strict=True)]
+        loss = F.cross_entropy(F.linear(embed(meta, xq), *head), yq) / WORK.tasks
+        loss.backward()
+        return loss.item()
 
-    return contender(step)
+    return task_loop(meta, data, episode)
 
 
 def torch_func(data: dict, params) -> Contender:

@@ -148,7 +148,7 @@ def draw_tasks(sampler: Sampler, state: MetaState, num_tasks: int, mesh: Mesh | 
     """The tasks of the state's step, stacked ``[T, ...]``; over a mesh each device draws its own."""
     draw, keys = (lambda sampler, keys: jax.vmap(sampler)(keys)), task_keys(step_keys(state)[0], num_tasks)
     if mesh is not None:
-        draw = _over_tasks(draw, mesh, num_tasks, PartitionSpec("task"))
+        draw = _over_tasks(draw, mesh, PartitionSpec("task"))
     return draw(sampler, keys)
 
 
@@ -194,19 +194,19 @@ def _spread(mean_grad: Callable, mesh: Mesh | None) -> Callable:
         state = jax.tree.map(lambda old, new, d: old + d if is_float(new) else new, meta.state, aux.state, changes)
         return grads, Aux(state, metrics)
 
-    return lambda meta, tasks, keys: _over_tasks(local, mesh, len(keys), PartitionSpec())(meta, tasks, keys)
+    return _over_tasks(local, mesh, PartitionSpec())
 
 
-def _over_tasks(f: Callable, mesh: Mesh, num_tasks: int, out: PartitionSpec) -> Callable:
-    """``f(whole, *stacks of tasks)`` on every device with its share of the tasks."""
-    devices = mesh.shape.get("task")
-    if devices is None:
+def _over_tasks(f: Callable, mesh: Mesh, out: PartitionSpec) -> Callable:
+    """``f(whole, *stacks, keys)`` on every device with its share of the tasks; one key per task comes last."""
+    if "task" not in mesh.shape:
         raise ValueError(f"`mesh` needs an axis 'task', got the axes {mesh.axis_names}.")
-    if num_tasks % devices:
-        raise ValueError(f"`mesh` has {devices} devices, which must divide the {num_tasks} tasks of a step.")
+    devices, each = mesh.shape["task"], PartitionSpec("task")
 
     def call(whole: Any, *stacks: Any) -> Any:
-        specs = PartitionSpec(), *[PartitionSpec("task")] * len(stacks)
+        if len(stacks[-1]) % devices:
+            raise ValueError(f"`mesh` has {devices} devices, which must divide the {len(stacks[-1])} tasks of a step.")
+        specs = PartitionSpec(), *[each] * len(stacks)
         return jax.shard_map(f, mesh=auto_mesh(mesh), in_specs=specs, out_specs=out, check_vma=False)(whole, *stacks)
 
     return call

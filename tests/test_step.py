@@ -160,3 +160,13 @@ def test_a_learner_that_adapts_refuses_tasks_without_a_support_set():
     data = jm.datasets.from_arrays(np.zeros((6, 4), np.float32), np.repeat(["a", "b"], 3))
     with pytest.raises(ValueError, match="no support set .*`tasks.batches`.* Take `tasks.episodes`"):
         jm.init(build("protonet", "classification"), jm.tasks.batches(data, batch_size=4), optax.sgd(0.1), key=KEY)
+
+
+def test_a_mesh_that_does_not_fit_is_refused():
+    learner, sampler = build("maml", "regression"), KINDS["regression"].sampler
+    with pytest.raises(ValueError, match=r"`mesh` needs an axis 'task', got the axes \('data',\)"):
+        jm.meta_step(learner, optax.sgd(0.1), mesh=jax.make_mesh((2,), ("data",)))
+    step = jm.meta_step(learner, optax.sgd(0.1), mesh=jax.make_mesh((2,), ("task",)))
+    state = jm.init(learner, sampler, optax.sgd(0.1), key=KEY)
+    with pytest.raises(ValueError, match="`mesh` has 2 devices, which must divide the 3 tasks of a step"):
+        step(state, stack(sampler, 3))
