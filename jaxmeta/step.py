@@ -144,8 +144,13 @@ def task_keys(key: Key, num_tasks: int) -> Key:
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_tasks))
 
 
-def draw_tasks(sampler: Sampler, state: MetaState, num_tasks: int, mesh: Mesh | None = None) -> Task:
-    """The tasks of the state's step, stacked ``[T, ...]``; over a mesh each device draws its own."""
+def draw_tasks(sampler: Sampler | Task, state: MetaState, num_tasks: int, mesh: Mesh | None = None) -> Task:
+    """The tasks of the state's step, stacked ``[T, ...]``; over a mesh each device draws its own.
+
+    A stack in place of the sampler is these tasks already, come from the host.
+    """
+    if isinstance(sampler, Task):
+        return sampler
     draw, keys = (lambda sampler, keys: jax.vmap(sampler)(keys)), task_keys(step_keys(state)[0], num_tasks)
     if mesh is not None:
         draw = _over_tasks(draw, mesh, PartitionSpec("task"))
@@ -155,6 +160,15 @@ def draw_tasks(sampler: Sampler, state: MetaState, num_tasks: int, mesh: Mesh | 
 def auto_mesh(mesh: Mesh) -> Mesh:
     """The same devices with axes of type Auto: how arrays lie on them is no part of anybody's types here."""
     return Mesh(mesh.devices, mesh.axis_names)
+
+
+def check_mesh(mesh: Mesh, num_tasks: int = 0) -> None:
+    """Raises ValueError if a mesh cannot share out so many tasks."""
+    if "task" not in mesh.shape:
+        raise ValueError(f"`mesh` needs an axis 'task', got the axes {mesh.axis_names}.")
+    if num_tasks % mesh.shape["task"]:
+        devices = mesh.shape["task"]
+        raise ValueError(f"`mesh` has {devices} devices, which must divide the {num_tasks} tasks of a step.")
 
 
 def as_sampler(source: Any) -> Any:
@@ -199,14 +213,11 @@ def _spread(mean_grad: Callable, mesh: Mesh | None) -> Callable:
 
 def _over_tasks(f: Callable, mesh: Mesh, out: PartitionSpec) -> Callable:
     """``f(whole, *stacks, keys)`` on every device with its share of the tasks; one key per task comes last."""
-    if "task" not in mesh.shape:
-        raise ValueError(f"`mesh` needs an axis 'task', got the axes {mesh.axis_names}.")
-    devices, each = mesh.shape["task"], PartitionSpec("task")
+    check_mesh(mesh)
 
     def call(whole: Any, *stacks: Any) -> Any:
-        if len(stacks[-1]) % devices:
-            raise ValueError(f"`mesh` has {devices} devices, which must divide the {len(stacks[-1])} tasks of a step.")
-        specs = PartitionSpec(), *[each] * len(stacks)
+        check_mesh(mesh, len(stacks[-1]))
+        specs = PartitionSpec(), *[PartitionSpec("task")] * len(stacks)
         return jax.shard_map(f, mesh=auto_mesh(mesh), in_specs=specs, out_specs=out, check_vma=False)(whole, *stacks)
 
     return call

@@ -56,7 +56,8 @@ ROOMS = {
     "backbones": {"types", "ops"},
     "step": {"types", "checks"},
     "evaluation": {"types", "losses", "attacks", "step"},
-    "fit": {"types", "step", "evaluation"},
+    "feed": {"types", "step", "tasks"},
+    "fit": {"types", "tasks", "step", "evaluation", "feed"},
     "tasks": {"types"},
     "datasets": {"types"},
     "checkpoint": {"types"},
@@ -93,7 +94,7 @@ def test_private_jax_is_used_in_one_file_only():
 
 
 def test_importing_is_light():
-    heavy = "flax tensorflow tensorflow_datasets orbax matplotlib sklearn PIL rich tyro scipy.stats".split()
+    heavy = "flax grain tensorflow tensorflow_datasets orbax matplotlib sklearn PIL rich tyro scipy.stats".split()
     code = f"import sys, jaxmeta; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
