@@ -3,7 +3,6 @@
 Letters: T tasks, M examples of the data set.
 """
 
-import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +15,7 @@ from jaxmeta.types import ClassSet, Key, PyTree, Task
 from ._batches import Batches, batches
 from ._episodes import Episodes, check_type, episodes
 from ._layout import positive
+from ._mapped import take
 
 
 def streamed(
@@ -75,9 +75,7 @@ class Shelf:
     def take(self, rows: Any) -> PyTree:
         """Rows ``[...]`` of every array, in memory."""
         rows = np.asarray(rows)
-        taken = jax.tree.map(lambda a, to: np.asarray(a[rows], to.dtype), self.x, self.shapes)
-        jax.tree.map(_release, self.x)
-        return taken
+        return jax.tree.map(lambda a, to: take(a, rows).astype(to.dtype, copy=False), self.x, self.shapes)
 
 
 @jax.tree_util.register_dataclass
@@ -121,16 +119,3 @@ def _on_host(leaf: Any) -> Any:
         f"`data.x` holds {type(leaf).__name__}, but what is streamed needs `shape`, `dtype` and rows. "
         "Pass NumPy arrays, `np.memmap` for those larger than memory."
     )
-
-
-def _release(leaf: Any) -> None:
-    """Pages of a mapped file that were read stay in the system's cache, but count as the process's memory no longer.
-
-    Not with mode "c": what was written to its pages would be lost.
-    """
-    mapped = False
-    while isinstance(leaf, np.ndarray):
-        mapped = isinstance(leaf, np.memmap) and leaf.mode != "c"
-        leaf = leaf.base
-    if mapped and hasattr(mmap, "MADV_DONTNEED"):
-        leaf.madvise(mmap.MADV_DONTNEED)
