@@ -6,15 +6,17 @@ Letters: S seeds, T tasks.
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
+from itertools import repeat
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from .step import auto_mesh, check_mesh, step_keys, task_keys
+from .parallel import TASK, auto_mesh, check_mesh, place
+from .step import as_sampler, step_keys, task_keys
 from .tasks._streamed import Streamed
-from .types import Key, MetaState, Task, Variables
+from .types import Key, MetaState, Sampler, Task, Variables
 
 
 def feed(
@@ -61,15 +63,24 @@ def feed(
     bits = np.asarray(jax.random.key_data(state.key))  # by way of the host: the state may be spread over processes
     key = jax.random.wrap_key_data(jax.device_put(bits, cpu), impl=jax.random.key_impl(state.key))
     draw = partial(_draw, jax.device_put(sampler.sampler, cpu), key, tasks_per_step)
-    index, place = _places(mesh, tasks_per_step, key.ndim)
+    index, send = _places(mesh, tasks_per_step, key.ndim)
     draw(np.int32(0), index)  # compiled once, not by every thread
 
     def load(step: int) -> Any:
         indices = jax.tree.map(np.asarray, draw(np.int32(step), index))
-        return place((indices, sampler.take(indices)))
+        return send((indices, sampler.take(indices)))
 
     loaded = _ahead(load, int(np.max(state.step)), num_steps, sampler.num_threads)
     return (_finish(sampler.sampler, *one, key.ndim) for one in loaded)
+
+
+def given_to_steps(
+    sampler: Sampler, state: MetaState, num_steps: int, tasks_per_step: int, mesh: Mesh | None
+) -> Iterator[Any]:
+    """What the steps of `fit` take, one after the other: the sampler itself, or tasks that the host prepares."""
+    if isinstance(sampler, Streamed):
+        return feed(sampler, state, num_steps=num_steps, tasks_per_step=tasks_per_step, mesh=mesh)
+    return repeat(place(as_sampler(sampler), mesh))
 
 
 def _ahead(load: Callable[[int], Any], start: int, stop: int, num_threads: int) -> Iterator[Any]:
@@ -106,13 +117,13 @@ def _places(mesh: Mesh | None, num_tasks: int, axis: int) -> tuple[np.ndarray, C
     if mesh is None:
         return np.arange(num_tasks), jax.device_put
     check_mesh(mesh, num_tasks)
-    spread = NamedSharding(auto_mesh(mesh), PartitionSpec("task"))
+    spread = NamedSharding(auto_mesh(mesh), PartitionSpec(TASK))
     parts = spread.addressable_devices_indices_map((num_tasks,)).values()
     own = {part[0].indices(num_tasks) for part in parts if part}
-    sharding = NamedSharding(spread.mesh, PartitionSpec(*[None] * axis, "task"))
+    sharding = NamedSharding(spread.mesh, PartitionSpec(*[None] * axis, TASK))
 
-    def place(tree: Any) -> Any:
+    def send(tree: Any) -> Any:
         whole = lambda a: (*a.shape[:axis], num_tasks, *a.shape[axis + 1 :])
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, a, whole(a)), tree)
 
-    return np.concatenate([np.arange(*part) for part in sorted(own)]), place
+    return np.concatenate([np.arange(*part) for part in sorted(own)]), send

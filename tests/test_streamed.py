@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from test_parallel import ran
 
 import jaxmeta as jm
 from jaxmeta import tasks
@@ -103,6 +104,23 @@ def test_over_a_mesh():
     stack, whole = next(feed(state=states, mesh=mesh)), next(feed(state=states))
     assert_equal(whole, stack)
     assert {shard.data.shape[:2] for shard in stack.query.x.addressable_shards} == {(2, 2)}
+
+
+def test_over_processes():
+    (here, _), (one, other) = ran(2, 2, "--steps", "9"), ran(2, 2, "--steps", "9", "--streamed")
+    for run in (one, other):
+        for name in here:
+            if not name.startswith("tasks"):  # each process's own
+                np.testing.assert_array_equal(here[name], run[name])
+    assert one["tasks/0"].shape == (2, 3, 8, 8, 1) and (one["tasks/0"] != other["tasks/0"]).any()
+
+
+def test_a_process_looks_up_the_tasks_of_its_own_devices_alone(monkeypatch):
+    mesh, places = jax.make_mesh((2,), ("task",)), sys.modules["jaxmeta.feed"]._places
+    assert places(mesh, 6, 0)[0].tolist() == list(range(6))
+    own = lambda sharding, shape: {mesh.devices[1]: (slice(3, 6),)}
+    monkeypatch.setattr(jax.sharding.NamedSharding, "addressable_devices_indices_map", own)
+    assert places(mesh, 6, 0)[0].tolist() == [3, 4, 5]
 
 
 def test_init_and_evaluate_take_it_as_any_other():
