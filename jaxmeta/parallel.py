@@ -146,6 +146,7 @@ def over_tasks(f: Callable, mesh: Mesh, whole: PyTree, out: PyTree) -> Callable:
 
 
 def check_mesh(mesh: Mesh, num_tasks: int = 0) -> None:
+    """Raises ValueError if a mesh cannot share out so many tasks."""
     if TASK not in mesh.shape:
         raise ValueError(f"`mesh` needs an axis 'task', got the axes {mesh.axis_names}.")
     if num_tasks % (devices := mesh.shape[TASK]):
