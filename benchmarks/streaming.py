@@ -74,10 +74,13 @@ def mesh_of(e: Experiment) -> jax.sharding.Mesh | None:
 
 
 def rates(times: dict[str, dict], num_tasks: int) -> dict[str, Any]:
-    share = times["device"]["median"] / times["host"]["median"]
-    spread = share * sum(t["spread"] / t["median"] for t in times.values())
-    each = {f"{where}, tasks/s": num_tasks / t["median"] for where, t in times.items()}
-    return {**each, "host / device": share, "spread": spread, "turns": times["host"]["turns"]}
+    """Tasks per second, and per second of a core; shares are those of the host's rate in the device's."""
+    found: dict[str, Any] = {"turns": times["host"]["turns"]}
+    for unit, median, spread in (("s", "median", "spread"), ("core s", "cpu", "cpu_spread")):
+        found |= {f"{where}, tasks/{unit}": num_tasks / t[median] for where, t in times.items()}
+        found[f"share, {unit}"] = share = times["device"][median] / times["host"][median]
+        found[f"±, {unit}"] = share * sum(t[spread] / t[median] for t in times.values())
+    return found
 
 
 def large(steps: int) -> None:
@@ -117,7 +120,7 @@ def in_new_process(steps: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", help="folder of the Omniglot zips")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--large-steps", type=int, default=1_500)
     parser.add_argument("--large-only", action="store_true", help=argparse.SUPPRESS)
