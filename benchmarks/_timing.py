@@ -1,4 +1,7 @@
-"""Contenders take turns on the same inputs; the time is the median, the spread half the interquartile range."""
+"""Contenders take turns on the same inputs; the time is the median, the spread half the interquartile range.
+
+Beside the seconds that passed are those of the process on its cores, ``"cpu"``, which other work disturbs less.
+"""
 
 import time
 from collections.abc import Callable
@@ -10,14 +13,17 @@ def alternate(contenders: dict[str, Callable[[], object]], *, turns: int = 7, bu
     """Seconds of every contender: ``turns`` rounds after one to warm up, more while they took less than ``budget``."""
     for run in contenders.values():
         run()
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     start = time.perf_counter()
     while min(map(len, times.values())) < turns or time.perf_counter() - start < budget:
         for name, run in contenders.items():
-            begin = time.perf_counter()
+            begin = time.perf_counter(), time.process_time()
             run()
-            times[name].append(time.perf_counter() - begin)
-    quartiles = {name: np.percentile(t, (25, 50, 75)) for name, t in times.items()}
-    return {
-        name: {"median": q[1], "spread": (q[2] - q[0]) / 2, "turns": len(times[name])} for name, q in quartiles.items()
-    }
+            times[name].append((time.perf_counter() - begin[0], time.process_time() - begin[1]))
+    return {name: _summary(np.array(t)) for name, t in times.items()}
+
+
+def _summary(times: np.ndarray) -> dict[str, float]:
+    (low, cpu_low), (median, cpu), (high, cpu_high) = np.percentile(times, (25, 50, 75), axis=0)
+    spread, cpu_spread = (high - low) / 2, (cpu_high - cpu_low) / 2
+    return {"median": median, "spread": spread, "turns": len(times), "cpu": cpu, "cpu_spread": cpu_spread}

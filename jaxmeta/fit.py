@@ -1,7 +1,7 @@
 """The host loop around the compiled step: progress, validation, callbacks, early stopping. No mathematics."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
@@ -12,9 +12,10 @@ import numpy as np
 import optax
 
 from .evaluation import evaluate, evaluate_seeds
+from .feed import given_to_steps
 from .parallel import Rule, auto_mesh, place
-from .step import as_sampler, draw_tasks, meta_step
-from .types import Estimate, MetaLearner, MetaState, Sampler, Variables
+from .step import draw_tasks, meta_step
+from .types import Estimate, MetaLearner, MetaState, Sampler, Task, Variables
 
 History = dict[str, np.ndarray]
 
@@ -71,6 +72,7 @@ def fit(
 
     Sampling and updates run on the device, ``log_every`` steps per dispatch, in one compiled program. The
     caller's state is copied once and stays valid. A state made with keys ``[S]`` trains S seeds at once.
+    With a sampler from `tasks.streamed` steps are dispatched one by one, on the same tasks, prepared ahead: see `feed`.
 
     Args:
       learner, sampler, optimizer: what, on which tasks, and how; see `meta_step`.
@@ -115,14 +117,15 @@ def fit(
     mesh = None if mesh is None else auto_mesh(mesh)
     step = step or _meta_step(learner, optimizer, chunk, mesh, shard, guard)
     run = _runner(step, tasks_per_step, log_every, mesh)
-    sampler, state = place(as_sampler(sampler), mesh), place(jax.tree.map(jnp.copy, state), mesh, shard)
+    state = place(jax.tree.map(jnp.copy, state), mesh, shard)
+    source = given_to_steps(sampler, state, num_steps, tasks_per_step, mesh)
     validate = evaluate if state.step.ndim == 0 else evaluate_seeds
     log, at, buffers = _Log(), int(np.max(state.step)), None
     bad = np.zeros(state.step.shape, int)
     while at < num_steps:
         until = min(at + log_every - at % log_every, num_steps, _next(at, eval_every, num_steps))
         begin = time.perf_counter()
-        state, buffers = run(state, buffers, sampler, until - at)
+        state, buffers = run(state, buffers, source, until - at)
         rows = {name: np.array(row[: until - at]) for name, row in buffers.items()}  # copied: buffers are reused
         seconds = time.perf_counter() - begin
         log.add_steps(np.arange(at + 1, until + 1), rows)
@@ -189,38 +192,44 @@ def _meta_step(learner, optimizer, chunk: int | None, mesh, shard, guard) -> Cal
 
 @lru_cache(maxsize=32)
 def _runner(step: Callable, tasks_per_step: int, capacity: int, mesh) -> Callable:
-    """``(state, rows, sampler, num_steps) -> (state, rows)``, one program whatever the number of steps.
+    """``(state, rows, source, num_steps) -> (state, rows)``, one program whatever the number of steps.
 
-    The steps of a dispatch are one loop on the device. On a CPU they are dispatched one by one: XLA does not
-    give convolutions their fast form inside a loop there.
+    Each step takes what comes next from ``source``: the sampler, or tasks from the host. The steps of a dispatch are
+    one loop on the device where they take the sampler. On a CPU they are dispatched one by one: XLA does not give
+    convolutions their fast form inside a loop there.
     """
 
-    def advance(state: MetaState, sampler: Sampler) -> tuple[MetaState, dict]:
-        return step(state, draw_tasks(sampler, state, tasks_per_step, mesh))
+    def advance(state: MetaState, given: Sampler | Task) -> tuple[MetaState, dict]:
+        return step(state, draw_tasks(given, state, tasks_per_step, mesh))
 
-    def seeds(state: MetaState, sampler: Sampler) -> tuple[MetaState, dict]:
-        return (advance if state.step.ndim == 0 else jax.vmap(advance, (0, None)))(state, sampler)
+    def seeds(state: MetaState, given: Sampler | Task) -> tuple[MetaState, dict]:
+        each = 0 if isinstance(given, Task) else None
+        return (advance if state.step.ndim == 0 else jax.vmap(advance, (0, each)))(state, given)
 
-    def record(i, carry, sampler: Sampler):
-        state, metrics = seeds(carry[0], sampler)
+    def record(i, carry, given: Sampler | Task):
+        state, metrics = seeds(carry[0], given)
         return state, jax.tree.map(lambda row, m: row.at[i].set(m), carry[1], metrics)
 
     def loop(carry, sampler: Sampler, num_steps):
-        return jax.lax.fori_loop(0, num_steps, partial(record, sampler=sampler), carry)
+        return jax.lax.fori_loop(0, num_steps, partial(record, given=sampler), carry)
 
     one, many = jax.jit(record, donate_argnums=1), jax.jit(loop, donate_argnums=0)
 
-    def run(state: MetaState, rows: Any, sampler: Sampler, num_steps: int):
+    def run(state: MetaState, rows: Any, source: Iterator[Any], num_steps: int):
+        given, done = next(source), None
         if rows is None:
-            shapes = jax.eval_shape(seeds, state, sampler)[1]
+            shapes = jax.eval_shape(seeds, state, given)[1]
             rows = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
         carry = state, rows
-        if jax.default_backend() != "cpu":
-            return many(carry, sampler, num_steps)
+        if jax.default_backend() != "cpu" and not isinstance(given, Task):
+            return many(carry, given, num_steps)
         for i in range(num_steps):
-            carry = one(i, carry, sampler)
+            carry = one(i, carry, given if i == 0 else next(source))
             if mesh is not None:  # XLA's CPU devices wait for one another for ever with some 32 steps in flight
                 jax.block_until_ready(carry)
+            elif isinstance(given, Task):  # the tasks of two steps at most wait on the device for their turn
+                jax.block_until_ready(done)
+                done = jnp.copy(carry[0].step)
         return carry
 
     run.programs = one, many  # type: ignore[attr-defined]

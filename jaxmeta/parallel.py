@@ -138,17 +138,19 @@ def over_tasks(f: Callable, mesh: Mesh, whole: PyTree, out: PyTree) -> Callable:
     check_mesh(mesh)
 
     def call(first: Any, *stacks: Any) -> Any:
-        if len(stacks[-1]) % (devices := mesh.shape[TASK]):
-            raise ValueError(f"`mesh` has {devices} devices, which must divide the {len(stacks[-1])} tasks of a step.")
+        check_mesh(mesh, len(stacks[-1]))
         in_specs = whole, *[PartitionSpec(TASK)] * len(stacks)
         return jax.shard_map(f, mesh=auto_mesh(mesh), in_specs=in_specs, out_specs=out, check_vma=False)(first, *stacks)
 
     return call
 
 
-def check_mesh(mesh: Mesh) -> None:
+def check_mesh(mesh: Mesh, num_tasks: int = 0) -> None:
+    """Raises ValueError if a mesh cannot share out so many tasks."""
     if TASK not in mesh.shape:
         raise ValueError(f"`mesh` needs an axis 'task', got the axes {mesh.axis_names}.")
+    if num_tasks % (devices := mesh.shape[TASK]):
+        raise ValueError(f"`mesh` has {devices} devices, which must divide the {num_tasks} tasks of a step.")
 
 
 def gather(tree: PyTree, specs: PyTree) -> PyTree:

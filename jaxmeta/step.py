@@ -162,8 +162,13 @@ def task_keys(key: Key, num_tasks: int) -> Key:
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_tasks))
 
 
-def draw_tasks(sampler: Sampler, state: MetaState, num_tasks: int, mesh: Mesh | None = None) -> Task:
-    """The tasks of the state's step, stacked ``[T, ...]``; over a mesh each device draws its own."""
+def draw_tasks(sampler: Sampler | Task, state: MetaState, num_tasks: int, mesh: Mesh | None = None) -> Task:
+    """The tasks of the state's step, stacked ``[T, ...]``; over a mesh each device draws its own.
+
+    A stack in place of the sampler is these tasks already, come from the host.
+    """
+    if isinstance(sampler, Task):
+        return sampler
     draw, keys = (lambda sampler, keys: jax.vmap(sampler)(keys)), task_keys(step_keys(state)[0], num_tasks)
     if mesh is not None:
         draw = over_tasks(draw, mesh, PartitionSpec(), PartitionSpec("task"))

@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--float32", action="store_true")
     parser.add_argument("--fsdp", action="store_true")
+    parser.add_argument("--streamed", action="store_true")
     o = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", o.devices)
     jax.config.update("jax_enable_x64", not o.float32)
@@ -32,7 +33,8 @@ def main() -> None:
     mesh = parallel.make_mesh() if o.devices * o.processes > 1 else None
     shard = parallel.fsdp(min_size=64) if o.fsdp else None
     data = jm.datasets.omniglot("val", data_dir=o.data_dir)
-    sampler = jm.tasks.episodes(data, num_ways=5, num_shots=1, num_queries=2, rotate="extra")
+    make = jm.tasks.streamed if o.streamed else jm.tasks.episodes
+    sampler = make(data, num_ways=5, num_shots=1, num_queries=2, rotate="extra")
     model = jm.from_linen(jm.backbones.Conv4(num_outputs=5, features=8))
     learner = jm.maml(model, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.4), num_steps=1)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))

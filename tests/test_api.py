@@ -58,7 +58,8 @@ ROOMS = {
     "guards": {"types"},
     "step": {"types", "checks", "parallel", "guards"},
     "evaluation": {"types", "losses", "attacks", "parallel", "step"},
-    "fit": {"types", "parallel", "step", "evaluation"},
+    "feed": {"types", "tasks", "parallel", "step"},
+    "fit": {"types", "parallel", "step", "evaluation", "feed"},
     "tasks": {"types"},
     "datasets": {"types"},
     "checkpoint": {"types", "parallel"},
@@ -95,7 +96,7 @@ def test_private_jax_is_used_in_one_file_only():
 
 
 def test_importing_is_light():
-    heavy = "flax tensorflow tensorflow_datasets orbax matplotlib sklearn PIL rich tyro scipy.stats".split()
+    heavy = "flax grain tensorflow tensorflow_datasets orbax matplotlib sklearn PIL rich tyro scipy.stats".split()
     code = f"import sys, jaxmeta; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

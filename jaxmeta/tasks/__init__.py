@@ -9,5 +9,8 @@ from ._quadratics import quadratics as quadratics
 from ._rotated import rotated as rotated
 from ._sinusoid import sinusoid as sinusoid
 from ._stream import stream as stream
+from ._streamed import streamed as streamed
 
-__all__ = ["episodes", "batches", "sinusoid", "lines", "mixture", "quadratics", "glyphs", "rotated", "stream"]
+__all__ = [
+    "episodes", "batches", "streamed", "sinusoid", "lines", "mixture", "quadratics", "glyphs", "rotated", "stream",
+]  # fmt: skip

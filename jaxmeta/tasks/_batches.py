@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxmeta.types import Batch, ClassSet, Key, PyTree, Task
 
-from ._episodes import check_data, check_finite, check_rotate, scale, turn
+from ._episodes import check_data, check_rotate, gather, on_device, scale, turn
 from ._layout import positive
 
 
@@ -51,9 +51,7 @@ def batches(data: ClassSet, *, batch_size: int, rotate: Literal["extra"] | None 
         empty = int(np.argmin(data.count))
         name = data.names[empty] if empty < len(data.names) else empty
         raise ValueError(f"Class {name!r} of `data` has no examples; drop such classes.")
-    x, start, count = jax.tree.map(jnp.asarray, (data.x, np.int32(data.start), np.int32(data.count)))
-    check_finite(x)
-    return Batches(x, start, count, size, rotate)
+    return Batches(*on_device(data), size, rotate)
 
 
 class Rows(NamedTuple):
@@ -96,7 +94,10 @@ class Batches:
 
     def fetch(self, indices: Rows) -> Task:
         """Gathers, turns and scales the examples of one mini-batch."""
-        x = jax.tree.map(lambda a: jnp.take(a, indices.rows, axis=0, mode="clip"), self.x)
+        return self.finish(indices, gather(self.x, indices.rows))
+
+    def finish(self, indices: Rows, x: PyTree) -> Task:
+        """Turns and scales examples ``[B, ...]`` that were gathered."""
         if indices.turns is not None:
             x = jax.vmap(lambda image, turns: turn(image[None], turns)[0])(x, indices.turns)
         ways = jnp.ones([self.num_classes], bool)

@@ -67,9 +67,7 @@ def episodes(
     check_data(data)
     check_rotate(rotate, data.x)
     _check_sizes(shape, data, rotate)
-    x, start, count = jax.tree.map(jnp.asarray, (data.x, np.int32(data.start), np.int32(data.count)))
-    check_finite(x)
-    return Episodes(x, start, count, shape, rotate)
+    return Episodes(*on_device(data), shape, rotate)
 
 
 class Episode(NamedTuple):
@@ -112,8 +110,10 @@ class Episodes:
 
     def fetch(self, indices: Episode) -> Task:
         """Gathers, turns and scales the examples of one task."""
-        gather = lambda a: jnp.take(a, indices.rows, axis=0, mode="clip")
-        x = jax.tree.map(gather, self.x)
+        return self.finish(indices, gather(self.x, indices.rows))
+
+    def finish(self, indices: Episode, x: PyTree) -> Task:
+        """Turns and scales examples ``[W, K + Q, ...]`` that were gathered."""
         if indices.turns is not None:
             x = jax.vmap(turn)(x, indices.turns)
         return self.layout.task(indices.slots, jax.tree.map(scale, x))
@@ -131,6 +131,19 @@ class Episodes:
         return choose(k_classes, total, ways), turns
 
 
+def on_device(data: ClassSet) -> tuple[PyTree, jax.Array, jax.Array]:
+    """Examples, starts and counts on the device; the shapes alone of what stays on the host are left as they are."""
+    x, start, count = data.x, jnp.asarray(np.int32(data.start)), jnp.asarray(np.int32(data.count))
+    if not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(x)):
+        x = jax.tree.map(jnp.asarray, x)
+        check_finite(x)
+    return x, start, count
+
+
+def gather(x: PyTree, rows: jax.Array) -> PyTree:
+    return jax.tree.map(lambda a: jnp.take(a, rows, axis=0, mode="clip"), x)
+
+
 def turn(images: jax.Array, turns: jax.Array) -> jax.Array:
     """Turns the images of one class, ``[N, H, H, ...]``, by ``turns`` times 90 degrees counter-clockwise."""
     images = jnp.where(turns % 2 == 1, jnp.rot90(images, 1, (1, 2)), images)
@@ -141,12 +154,16 @@ def scale(x: jax.Array) -> jax.Array:
     return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
 
 
-def check_data(data: ClassSet) -> None:
+def check_type(data: ClassSet) -> None:
     if not isinstance(data, ClassSet):
         raise TypeError(
             f"`data` must be a ClassSet, got {type(data).__name__}; `jaxmeta.datasets` makes them, "
             "from arrays for instance with `from_arrays`."
         )
+
+
+def check_data(data: ClassSet) -> None:
+    check_type(data)
     if len(data.count) == 0:
         raise ValueError("`data` has no classes; was the folder or the split that it came from empty?")
     if len(data.start) != len(data.count):

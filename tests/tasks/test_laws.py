@@ -14,6 +14,7 @@ RANGES = {"num_ways": (2, 3), "num_shots": (1, 2), "num_queries": 2}
 SAMPLERS = {
     "episodes": lambda: tasks.episodes(DATA, **SMALL, rotate="extra"),
     "batches": lambda: tasks.batches(DATA, batch_size=7, rotate="extra"),
+    "streamed": lambda: tasks.streamed(DATA, **RANGES, rotate="draw"),
     "episodes_ranges": lambda: tasks.episodes(DATA, **RANGES, rotate="draw"),
     "sinusoid": lambda: tasks.sinusoid(noise=0.1),
     "lines": lambda: tasks.lines(noise=0.1),
