@@ -19,7 +19,7 @@ from .evaluation import (
     task_metrics,
 )
 from .feed import feed
-from .fit import Diverged, EarlyStopping, Progress, fit
+from .fit import Diverged, EarlyStopping, Profile, Progress, fit
 from .learner import Adapted, episodic
 from .models import from_functions, from_linen, from_nnx, identity
 from .step import backprop, init, meta_step
@@ -35,7 +35,7 @@ __all__ = [
     "from_linen", "from_nnx", "from_functions", "identity", "backbones", "losses", "inner", "implicit", "rules",
     "episodic", "Adapted", "centre_features",
     "tasks", "datasets",
-    "init", "meta_step", "backprop", "fit", "feed", "Progress", "EarlyStopping", "Diverged",
+    "init", "meta_step", "backprop", "fit", "feed", "Progress", "Profile", "EarlyStopping", "Diverged",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",
     "robust_accuracy", "forgetting_curve", "Forgetting",
     "algorithms", "attacks", "parallel", "recipes", "checkpoint", "plots", "ops",

@@ -77,6 +77,7 @@ def _fit(r: Run, e: Experiment, state: MetaState, lies: tuple, callbacks: list[C
     """The state that was reached, and why training diverged, if it did."""
     options: dict[str, Any] = {"num_steps": e.num_steps, "tasks_per_step": e.tasks_per_step, "log_every": e.log_every}
     options |= {"chunk": e.chunk, "mesh": lies[0], "shard": lies[1], "guard": r.compute.guard}
+    options["profile"] = r.compute.profile_in(r.folder)
     if e.eval_every is not None:
         options |= {"eval_sampler": e.val, "eval_every": e.eval_every, "eval_tasks": e.eval_tasks}
     try:

@@ -102,6 +102,7 @@ def _check(call: Call) -> None:
     for name, value in (("checkpoint-every", call.checkpoint_every), ("accumulate", call.compute.accumulate)):
         if value < 1:
             raise ValueError(f"`--{name}` must be at least 1, got {value}.")
+    call.compute.profile_in(Path())
     if jax.process_count() > 1 and call.out is None:
         raise ValueError("several processes need one run folder, which all of them see: pass `--out`.")
     if jax.process_index() == 0:
