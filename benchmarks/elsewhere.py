@@ -20,7 +20,6 @@ from _resume import resume
 
 import jaxmeta as jm
 from jaxmeta.recipes._characters import BY_FEATURES, BY_LABELS, BY_STEPS, drawn
-from jaxmeta.recipes._experiment import cpu_chunk
 
 SOURCES = ("glyphs", "omniglot", "grocery")
 ALGORITHMS = ("maml", "anil", "protonet", "r2d2", "baseline", "baseline_plus_plus", "rfs")
@@ -67,7 +66,7 @@ def run(source: str, algorithm: str, data_dir: str, minutes: float, num_steps: i
     options = {"num_steps": num_steps, "tasks_per_step": 1 if labels else 16, "log_every": 25}
     end = time.perf_counter() + 60 * minutes
     late = [lambda _: time.perf_counter() > end]
-    options |= {"chunk": cpu_chunk(None) if algorithm == "maml" else None, "callbacks": late}
+    options |= {"chunk": 1 if algorithm == "maml" and jax.default_backend() == "cpu" else None, "callbacks": late}
     state, _ = jm.fit(learner, train, optimizer, state, **options)
     row = {"minutes": minutes, "meta-steps": int(state.step)}
     for target in SOURCES:

@@ -14,6 +14,7 @@ PACKAGE = Path(jm.__file__).parent
 MODULES = (
     "losses inner implicit rules cells tasks datasets algorithms backbones ops plots checkpoint recipes attacks".split()
 )
+MODULES += ["planning"]
 
 
 def public():
@@ -56,6 +57,7 @@ ROOMS = {
     "backbones": {"types", "ops"},
     "step": {"types", "checks"},
     "evaluation": {"types", "losses", "attacks", "step"},
+    "planning": {"types", "step"},
     "fit": {"types", "step", "evaluation"},
     "tasks": {"types"},
     "datasets": {"types"},

@@ -1,6 +1,5 @@
 """``jaxmeta train``: a recipe with its knobs as flags, into a run folder."""
 
-import inspect
 import math
 import time
 from collections.abc import Callable
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import tyro
 
 from jaxmeta import checkpoint, plots
 from jaxmeta.fit import Diverged, Progress, fit
@@ -17,13 +15,13 @@ from jaxmeta.step import init
 from jaxmeta.types import MetaState
 
 from . import _folder
+from ._flags import read
 from ._measure import Rows, measure, table
-from ._names import near
 from ._pictures import draw_tasks
 from ._progress import show_progress
 from ._signals import EXIT, stop_on_signals
 
-DEFAULT, DIVERGED = next(iter(RECIPES)), 3
+DIVERGED = 3
 
 
 class Call(NamedTuple):
@@ -37,12 +35,7 @@ class Call(NamedTuple):
 
 def train(args: list[str]) -> int:
     """Meta-trains a recipe, measures it, and returns the exit code."""
-    named = bool(args) and not args[0].startswith("-")
-    name, rest = (args[0], args[1:]) if named else (DEFAULT, args)
-    if name not in RECIPES:
-        raise ValueError(f"there is no recipe {name!r}; {near(name, RECIPES)}")
-    about = "" if named else f"\n\nThis is the default recipe; the others are {', '.join(list(RECIPES)[1:])}."
-    call = tyro.cli(flags(RECIPES[name], about), prog=f"jaxmeta train {name}", args=rest)
+    name, call = read("train", _call, args)
     _folder.check_out(call.out)
     experiment = RECIPES[name](**call.arguments)
     folder = _folder.create(name, call.out)
@@ -51,25 +44,15 @@ def train(args: list[str]) -> int:
     return run(experiment, folder, call.seed, call.minutes)
 
 
-def flags(recipe: Callable[..., Experiment], about: str = "") -> Callable[..., Call]:
-    """A function for tyro whose keyword arguments are the recipe's, `seed` and `out`, with their explanations."""
+def _call(*, seed: int = 0, out: Path | None = None, minutes: float | None = None, **arguments: Any) -> Call:
+    """What every recipe's training has.
 
-    def call(*, seed: int = 0, out: Path | None = None, minutes: float | None = None, **arguments) -> Call:
-        return Call(seed, out, minutes, arguments)
-
-    common = [p for p in inspect.signature(call).parameters.values() if p.name in Call._fields[:-1]]
-    parameters = [*common, *inspect.signature(recipe).parameters.values()]
-    head, _, explained = inspect.cleandoc(recipe.__doc__ or "").partition("\nArgs:\n")
-    call.__doc__ = (
-        f"{head.rstrip()}{about}\n\nArgs:\n"
-        "  seed: of everything random: parameters, tasks, and what happens within them.\n"
-        "  out: run folder, new or empty; by default the next of runs/<recipe>-<n>.\n"
-        "  minutes: end training after so many, if it has not ended by then; measuring comes on top.\n"
-        f"{explained}"
-    )
-    vars(call)["__signature__"] = inspect.Signature(parameters, return_annotation=Call)
-    call.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": Call}
-    return call
+    Args:
+      seed: of everything random: parameters, tasks, and what happens within them.
+      out: run folder, new or empty; by default the next of runs/<recipe>-<n>.
+      minutes: end training after so many, if it has not ended by then; measuring comes on top.
+    """
+    return Call(seed, out, minutes, arguments)
 
 
 def run(experiment: Experiment, folder: Path, seed: int, minutes: float | None = None) -> int:
@@ -103,7 +86,7 @@ def _fit(experiment: Experiment, state: MetaState, callbacks: list[Callable]) ->
     options = {
         "num_steps": e.num_steps,
         "tasks_per_step": e.tasks_per_step,
-        "chunk": e.chunk,
+        "chunk": e.chunk_on(jax.default_backend()),
         "mesh": _mesh(e),
         "log_every": e.log_every,
         "callbacks": callbacks,
@@ -116,7 +99,7 @@ def _fit(experiment: Experiment, state: MetaState, callbacks: list[Callable]) ->
 def _mesh(experiment: Experiment) -> jax.sharding.Mesh | None:
     """As many devices as share a step's tasks evenly, where the recipe differentiates few of them at a time."""
     size = math.gcd(experiment.tasks_per_step, len(jax.devices()))
-    if size == 1 or experiment.chunk is None:
+    if size == 1 or experiment.chunk_on(jax.default_backend()) is None:
         return None
     return jax.make_mesh((size,), ("task",))
 

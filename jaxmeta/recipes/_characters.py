@@ -11,7 +11,7 @@ import optax
 import jaxmeta as jm
 
 from ..types import ClassSet, MetaLearner, Model
-from ._experiment import Experiment, cpu_chunk
+from ._experiment import Experiment
 
 PGD = partial(jm.attacks.pgd, radius=0.1, num_steps=3)
 STEP = {"inner_optimizer": optax.sgd(0.5), "num_steps": 1}
@@ -133,7 +133,7 @@ def characters(
         test=tasks("test", test),
         num_steps=num_steps,
         tasks_per_step=1 if labels else tasks_per_step,
-        chunk=cpu_chunk(None) if moves and algorithm != "anil" else None,  # whose convolutions all tasks share
+        cpu_chunk=1 if moves and algorithm != "anil" else None,  # whose convolutions all tasks share
         log_every=25,
         test_tasks=test_tasks,
         published="none: one network and protocol for all algorithms",
