@@ -2,16 +2,15 @@
 
     python benchmarks/regression.py
 
-Trained by the recipe `curves` with 10 shots for the same time on one core each, measured with 5, 10 and 20 on the same
+Trained by the recipe `curves` with 10 shots for the same time of one core each, measured with 5, 10 and 20 on the same
 1,000 held-out functions: mean squared error at the query points. Those that adapt by steps are trained with 5 of them
 and measured after 1, 5 and 10.
 """
 
 import argparse
-import time
 from typing import get_args
 
-import jax
+from _budget import trained
 from _resume import resume
 
 import jaxmeta as jm
@@ -23,12 +22,8 @@ FAMILIES = ("sinusoid", "mixture")
 
 def run(family: str, algorithm: str, minutes: float, num_steps: int) -> dict:
     e = curves(algorithm=algorithm, family=family, num_steps=num_steps)
-    state = jm.init(e.learner, e.train, e.optimizer, key=jax.random.key(0))
-    end = time.perf_counter() + 60 * minutes
-    options = {"num_steps": e.num_steps, "tasks_per_step": e.tasks_per_step, "log_every": 50}
-    late = lambda _: time.perf_counter() > end
-    state, _ = jm.fit(e.learner, e.train, e.optimizer, state, callbacks=[late], **options)
-    row = {"minutes": minutes, "meta-steps": int(state.step)}
+    state = trained(e, minutes)
+    row = {"CPU minutes": minutes, "meta-steps": int(state.step)}
     learners = (
         {f", {k} steps": e.make_learner(num_steps=k) for k in e.test_steps} if e.make_learner else {"": e.learner}
     )
@@ -41,7 +36,7 @@ def run(family: str, algorithm: str, minutes: float, num_steps: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=1.0, help="of training, on one core")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of training, in time of one core")
     parser.add_argument("--num-steps", type=int, default=5_000, help="where the cosine ends, if the time allows")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     o = parser.parse_args()

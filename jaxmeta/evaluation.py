@@ -3,15 +3,17 @@
 import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 from .attacks import Attack, On, attacked
 from .losses import LossFn, accuracy, cross_entropy, default_metrics
+from .parallel import TASK, over_tasks, place
 from .step import as_sampler, task_keys
 from .types import Batch, Estimate, Key, MetaLearner, Sampler, Variables
 
@@ -28,6 +30,7 @@ def evaluate(
     num_tasks: int,
     metrics: Metrics | None = None,
     key: Key | None = None,
+    mesh: Mesh | None = None,
 ) -> dict[str, Estimate]:
     r"""Adapts to ``num_tasks`` tasks and measures the predictions on their queries.
 
@@ -42,6 +45,7 @@ def evaluate(
       metrics: ``{"name": fn(outputs, y, weight)}``; by default accuracy for labels and mean squared error for
         float targets. Tasks whose query is no `Batch` report the metrics of the learner's own loss.
       key: the tasks' key; the same tasks each time by default.
+      mesh: devices with an axis ``"task"`` that share the tasks.
 
     Returns:
       ``{"name": Estimate}``.
@@ -56,7 +60,9 @@ def evaluate(
       >>> evaluate(learner, state.meta, jm.tasks.sinusoid(), num_tasks=10)["mse"].num_tasks
       10
     """
-    values, transductive = task_metrics(learner, meta, sampler, num_tasks=num_tasks, metrics=metrics, key=key)
+    values, transductive = task_metrics(
+        learner, meta, sampler, num_tasks=num_tasks, metrics=metrics, key=key, mesh=mesh
+    )
     return {name: _estimate(v, 1.96, num_tasks, transductive) for name, v in values.items()}
 
 
@@ -68,6 +74,7 @@ def task_metrics(
     num_tasks: int,
     metrics: Metrics | None = None,
     key: Key | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[dict[str, np.ndarray], bool]:
     """What `evaluate` averages: every metric of every task, ``{"name": [num_tasks]}``, and whether it is transductive.
 
@@ -76,10 +83,11 @@ def task_metrics(
     if num_tasks < 1:
         raise ValueError(f"`num_tasks` must be at least 1, got {num_tasks}.")
     keys = task_keys(jax.random.key(EVALUATION_SEED) if key is None else key, num_tasks)
-    run, is_transductive = _compiled(learner, None if metrics is None else tuple(metrics.items()))
-    sampler, size = as_sampler(sampler), min(BATCH_SIZE, num_tasks)
+    run, is_transductive = _compiled(learner, None if metrics is None else tuple(metrics.items()), mesh)
+    meta, sampler = place((meta, as_sampler(sampler)), mesh)
+    size = -(-min(BATCH_SIZE, num_tasks) // (shares := 1 if mesh is None else mesh.size)) * shares
     batches = [keys[jnp.arange(i, i + size) % num_tasks] for i in range(0, num_tasks, size)]  # the last one wraps round
-    values = [run(meta, sampler, batch) for batch in batches]
+    values = [run((meta, sampler), batch) for batch in batches]
     values = jax.tree.map(lambda *parts: np.concatenate(parts)[:num_tasks], *values)
     return values, bool(is_transductive(meta, sampler, keys[0]))
 
@@ -92,6 +100,7 @@ def evaluate_seeds(
     num_tasks: int,
     metrics: Metrics | None = None,
     key: Key | None = None,
+    mesh: Mesh | None = None,
 ) -> dict[str, Estimate]:
     r"""`evaluate` for several trained seeds, with an interval over seeds.
 
@@ -100,13 +109,14 @@ def evaluate_seeds(
 
     Args:
       metas: stacked, as `fit` leaves them for a state made with keys ``[S]``.
-      learner, sampler, num_tasks, metrics, key: as for `evaluate`.
+      learner, sampler, num_tasks, metrics, key, mesh: as for `evaluate`.
     """
     from scipy.stats import t as student
 
     num_seeds = jax.tree.leaves(metas)[0].shape[0]
     rows = [jax.tree.map(lambda a, i=i: a[i], metas) for i in range(num_seeds)]
-    each = [evaluate(learner, meta, sampler, num_tasks=num_tasks, metrics=metrics, key=key) for meta in rows]
+    options = {"num_tasks": num_tasks, "metrics": metrics, "key": key, "mesh": mesh}
+    each = [evaluate(learner, meta, sampler, **options) for meta in rows]
     quantile = float(student.ppf(0.975, num_seeds - 1)) if num_seeds > 1 else math.nan
     means = {name: np.array([one[name].mean for one in each]) for name in each[0]}
     return {name: _estimate(m, quantile, num_tasks, each[0][name].transductive) for name, m in means.items()}
@@ -233,7 +243,7 @@ def _forgetting(scores: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=128)
-def _compiled(learner: MetaLearner, metrics: tuple | None) -> tuple[Callable, Callable]:
+def _compiled(learner: MetaLearner, metrics: tuple | None, mesh: Mesh | None) -> tuple[Callable, Callable]:
     """Compiled once per learner and metrics: a second call does not compile again."""
     hides_padding = "weight" in inspect.signature(learner.predict).parameters
 
@@ -266,7 +276,12 @@ def _compiled(learner: MetaLearner, metrics: tuple | None) -> tuple[Callable, Ca
 
         return ~(unmoved(0) & unmoved(-1))
 
-    return jax.jit(jax.vmap(one, (None, None, 0))), jax.jit(transductive)
+    def together(whole: tuple[Variables, Sampler], keys: Key) -> dict[str, jax.Array]:
+        values = jax.vmap(partial(one, *whole))(keys)
+        return values if mesh is None else jax.lax.all_gather(values, TASK, tiled=True)
+
+    spread = together if mesh is None else over_tasks(together, mesh, PartitionSpec(), PartitionSpec())
+    return jax.jit(spread), jax.jit(transductive)
 
 
 def _estimate(values: np.ndarray, quantile: float, num_tasks: int, transductive: bool) -> Estimate:

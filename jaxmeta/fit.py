@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import NamedSharding, PartitionSpec
 
 from .evaluation import evaluate, evaluate_seeds
-from .step import as_sampler, auto_mesh, draw_tasks, meta_step
+from .parallel import Rule, auto_mesh, place
+from .step import as_sampler, draw_tasks, meta_step
 from .types import Estimate, MetaLearner, MetaState, Sampler, Variables
 
 History = dict[str, np.ndarray]
@@ -57,7 +57,9 @@ def fit(
     tasks_per_step: int,
     step: Callable | None = None,
     mesh: jax.sharding.Mesh | None = None,
+    shard: Rule | None = None,
     chunk: int | None = None,
+    guard: Literal["step", "task"] = "step",
     log_every: int = 50,
     eval_sampler: Sampler | None = None,
     eval_every: int | None = None,
@@ -76,8 +78,10 @@ def fit(
       num_steps: the step to stop at, counted from the state's own step 0.
       tasks_per_step: tasks ``T`` in a batch.
       step: an outer step of one's own, ``(state, tasks) -> (state, metrics)``, in place of `meta_step`.
-      mesh: devices with an axis ``"task"`` over which each batch of tasks is split.
-      chunk: tasks differentiated at a time: see `meta_step`.
+      mesh: devices with an axis ``"task"`` over which each batch of tasks is split: see `parallel.make_mesh`. With
+        several processes every one calls `fit` with the same arguments, and gets the same results.
+      shard: how the state lies on the mesh, such as `parallel.fsdp()`; replicated by default.
+      chunk, guard: tasks differentiated at a time, and what is left out where numbers are not finite: see `meta_step`.
       log_every: steps between calls of the callbacks.
       eval_sampler: tasks for validation.
       eval_every: steps between validations; none by default.
@@ -109,8 +113,9 @@ def fit(
         if eval_sampler is None:
             raise ValueError(f"`eval_every={eval_every}` needs an `eval_sampler` of validation tasks.")
     mesh = None if mesh is None else auto_mesh(mesh)
-    run = _runner(learner, optimizer, step, tasks_per_step, chunk, log_every, mesh)
-    sampler, state = _everywhere(as_sampler(sampler), mesh), _everywhere(jax.tree.map(jnp.copy, state), mesh)
+    step = step or _meta_step(learner, optimizer, chunk, mesh, shard, guard)
+    run = _runner(step, tasks_per_step, log_every, mesh)
+    sampler, state = place(as_sampler(sampler), mesh), place(jax.tree.map(jnp.copy, state), mesh, shard)
     validate = evaluate if state.step.ndim == 0 else evaluate_seeds
     log, at, buffers = _Log(), int(np.max(state.step)), None
     bad = np.zeros(state.step.shape, int)
@@ -126,8 +131,7 @@ def fit(
             raise Diverged(_why(worst, until), state)
         estimates = None
         if eval_every and eval_sampler is not None and (until % eval_every == 0 or until == num_steps):
-            meta = state.meta if mesh is None else jax.device_put(state.meta, mesh.devices.flat[0])
-            estimates = validate(learner, meta, eval_sampler, num_tasks=eval_tasks)
+            estimates = validate(learner, state.meta, eval_sampler, num_tasks=eval_tasks, mesh=mesh)
             log.add_estimates(until, estimates)
         means = {name: row.mean(0) for name, row in rows.items()}
         rate = (until - at) * tasks_per_step / seconds
@@ -178,13 +182,18 @@ class EarlyStopping:
 
 
 @lru_cache(maxsize=32)
-def _runner(learner, optimizer, step, tasks_per_step: int, chunk: int | None, capacity: int, mesh) -> Callable:
+def _meta_step(learner, optimizer, chunk: int | None, mesh, shard, guard) -> Callable:
+    """One and the same function for the same arguments, so that a second `fit` does not compile."""
+    return meta_step(learner, optimizer, chunk=chunk, mesh=mesh, shard=shard, guard=guard)
+
+
+@lru_cache(maxsize=32)
+def _runner(step: Callable, tasks_per_step: int, capacity: int, mesh) -> Callable:
     """``(state, rows, sampler, num_steps) -> (state, rows)``, one program whatever the number of steps.
 
     The steps of a dispatch are one loop on the device. On a CPU they are dispatched one by one: XLA does not
     give convolutions their fast form inside a loop there.
     """
-    step = step or meta_step(learner, optimizer, chunk=chunk, mesh=mesh)
 
     def advance(state: MetaState, sampler: Sampler) -> tuple[MetaState, dict]:
         return step(state, draw_tasks(sampler, state, tasks_per_step, mesh))
@@ -243,11 +252,6 @@ class _Log:
             out[f"eval/{name}"] = np.array([found[name].mean for _, found in self._estimates])
             out[f"eval/{name}/ci95"] = np.array([found[name].ci95 for _, found in self._estimates])
         return out
-
-
-def _everywhere(tree: Any, mesh: Any) -> Any:
-    """Arrays on every device of the mesh: data too, which would otherwise be sent anew with every step."""
-    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def _next(at: int, every: int | None, end: int) -> int:

@@ -7,7 +7,7 @@ A task's identity is (seed, step, task index), never the number of devices or th
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 
 from .checks import check_task
+from .guards import all_finite, by_task, of_kept, stays_finite
+from .parallel import Rule, check_mesh, gather, layout, mean_and_scatter, over_tasks, specs
 from .types import Aux, Key, MetaLearner, MetaState, PyTree, Sampler, Task, Variables
 
 _NO_SUPPORT = (
@@ -81,6 +83,8 @@ def meta_step(
     gradient: Callable | None = None,
     chunk: int | None = None,
     mesh: Mesh | None = None,
+    shard: Rule | None = None,
+    guard: Literal["step", "task"] = "step",
 ) -> Callable[[MetaState, Task], tuple[MetaState, dict[str, jax.Array]]]:
     r"""One outer step on a batch of tasks, as a pure function; jit it once.
 
@@ -99,6 +103,9 @@ def meta_step(
       mesh: devices with an axis ``"task"``; each differentiates its own tasks, in chunks of its own, and their
         mean gradients are averaged. The cores of a CPU are devices too: see `jax_num_cpu_devices`.
         There, wait for each step (`jax.block_until_ready`), as `fit` does: queued steps can block one another.
+      shard: the rule by which the state's arrays lie on the mesh, such as `parallel.fsdp()`; replicated by default.
+      guard: ``"task"`` leaves out single tasks whose loss or gradient is not finite, instead of the whole step, and
+        counts them in ``"skipped_tasks"``. It keeps the gradient of every task of a chunk apart: T times the memory.
 
     Returns:
       ``step(state, tasks) -> (state, metrics)``, with tasks stacked on a leading axis ``[T, ...]``.
@@ -116,22 +123,33 @@ def meta_step(
       >>> sorted(metrics)
       ['loss', 'mse', 'skipped']
     """
+    if guard not in ("step", "task"):
+        raise ValueError(f"`guard` must be 'step' or 'task', got {guard!r}.")
     grad_fn = (gradient or backprop)(partial(_mean_loss, learner.loss))
-    mean_grad = _spread(partial(_accumulate, grad_fn, chunk=chunk), mesh)
+    grad_fn = by_task(grad_fn) if guard == "task" else grad_fn
+    mean_grad = _spread(partial(_accumulate, grad_fn, chunk=chunk), mesh, shard)
 
     def step(state: MetaState, tasks: Task) -> tuple[MetaState, dict[str, jax.Array]]:
         num_tasks = jax.tree.leaves(tasks)[0].shape[0]
         _, k_learn = step_keys(state)
         keys = task_keys(k_learn, num_tasks)
         grads, aux = mean_grad(state.meta, tasks, keys)
+        if guard == "task":
+            grads, aux = of_kept(grads, state.meta.state, aux, num_tasks)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.meta.params)
         new = Variables(optax.apply_updates(state.meta.params, updates), aux.state), opt_state
-        finite = _all_finite((grads, aux.metrics)) & _stays_finite((state.meta, state.opt_state), new)
+        finite = all_finite((grads, aux.metrics)) & stays_finite((state.meta, state.opt_state), new)
         meta, opt_state = jax.tree.map(partial(jnp.where, finite), new, (state.meta, state.opt_state))
         metrics = {**aux.metrics, "skipped": 1.0 - finite}
-        return MetaState(state.step + 1, meta, opt_state, state.key), metrics
+        state = MetaState(state.step + 1, meta, opt_state, state.key)
+        return stay(state, mesh, shard), metrics
 
     return step
+
+
+def stay(state: MetaState, mesh: Mesh | None, shard: Rule | None) -> MetaState:
+    """The state, which lies on the mesh as before the step: nothing compiles again."""
+    return state if mesh is None else jax.lax.with_sharding_constraint(state, layout(state, mesh, shard))
 
 
 def step_keys(state: MetaState) -> Key:
@@ -148,13 +166,8 @@ def draw_tasks(sampler: Sampler, state: MetaState, num_tasks: int, mesh: Mesh | 
     """The tasks of the state's step, stacked ``[T, ...]``; over a mesh each device draws its own."""
     draw, keys = (lambda sampler, keys: jax.vmap(sampler)(keys)), task_keys(step_keys(state)[0], num_tasks)
     if mesh is not None:
-        draw = _over_tasks(draw, mesh, PartitionSpec("task"))
+        draw = over_tasks(draw, mesh, PartitionSpec(), PartitionSpec("task"))
     return draw(sampler, keys)
-
-
-def auto_mesh(mesh: Mesh) -> Mesh:
-    """The same devices with axes of type Auto: how arrays lie on them is no part of anybody's types here."""
-    return Mesh(mesh.devices, mesh.axis_names)
 
 
 def as_sampler(source: Any) -> Any:
@@ -181,35 +194,28 @@ def _mean_aux(state: PyTree, aux: Aux) -> Aux:
     return Aux(jax.tree.map(merge, state, aux.state), jax.tree.map(lambda m: m.mean(0), aux.metrics))
 
 
-def _spread(mean_grad: Callable, mesh: Mesh | None) -> Callable:
+def _spread(mean_grad: Callable, mesh: Mesh | None, shard: Rule | None) -> Callable:
     """The same over the devices of a mesh: gradients are averaged, what episodes leave is merged as between chunks."""
     if mesh is None:
         return mean_grad
+    check_mesh(mesh)
 
-    def local(meta: Variables, tasks: Task, keys: Key) -> tuple[PyTree, Aux]:
-        grads, aux = mean_grad(meta, tasks, keys)
-        is_float = lambda a: jnp.issubdtype(a.dtype, jnp.inexact)
-        changes = jax.tree.map(lambda old, new: new - old if is_float(new) else 0.0, meta.state, aux.state)
-        grads, changes, metrics = jax.lax.pmean((grads, changes, aux.metrics), "task")  # all at once: one collective
-        state = jax.tree.map(lambda old, new, d: old + d if is_float(new) else new, meta.state, aux.state, changes)
-        return grads, Aux(state, metrics)
+    def spread(meta: Variables, tasks: Task, keys: Key) -> tuple[PyTree, Aux]:
+        lie = specs(meta.params, mesh, shard)
 
-    return _over_tasks(local, mesh, PartitionSpec())
+        def local(meta: Variables, tasks: Task, keys: Key) -> tuple[PyTree, Aux]:
+            grads, aux = mean_grad(Variables(gather(meta.params, lie), meta.state), tasks, keys)
+            is_float = lambda a: jnp.issubdtype(a.dtype, jnp.inexact)
+            changes = jax.tree.map(lambda old, new: new - old if is_float(new) else 0.0, meta.state, aux.state)
+            everywhere = jax.tree.map(lambda _: PartitionSpec(), (changes, aux.metrics))
+            grads, (changes, metrics) = mean_and_scatter((grads, (changes, aux.metrics)), (lie, everywhere))
+            state = jax.tree.map(lambda old, new, d: old + d if is_float(new) else new, meta.state, aux.state, changes)
+            return grads, Aux(state, metrics)
 
+        everywhere = PartitionSpec()
+        return over_tasks(local, mesh, Variables(lie, everywhere), (lie, everywhere))(meta, tasks, keys)
 
-def _over_tasks(f: Callable, mesh: Mesh, out: PartitionSpec) -> Callable:
-    """``f(whole, *stacks, keys)`` on every device with its share of the tasks; one key per task comes last."""
-    if "task" not in mesh.shape:
-        raise ValueError(f"`mesh` needs an axis 'task', got the axes {mesh.axis_names}.")
-    devices, each = mesh.shape["task"], PartitionSpec("task")
-
-    def call(whole: Any, *stacks: Any) -> Any:
-        if len(stacks[-1]) % devices:
-            raise ValueError(f"`mesh` has {devices} devices, which must divide the {len(stacks[-1])} tasks of a step.")
-        specs = PartitionSpec(), *[each] * len(stacks)
-        return jax.shard_map(f, mesh=auto_mesh(mesh), in_specs=specs, out_specs=out, check_vma=False)(whole, *stacks)
-
-    return call
+    return spread
 
 
 def _accumulate(grad_fn: Callable, meta: Variables, tasks: Task, keys: Key, chunk: int | None) -> tuple[PyTree, Aux]:
@@ -232,15 +238,3 @@ def _num_chunks(num_tasks: int, chunk: int | None) -> int:
     if chunk < 1 or num_tasks % chunk:
         raise ValueError(f"`chunk` must divide the {num_tasks} tasks of a step, got {chunk}.")
     return num_tasks // chunk
-
-
-def _all_finite(tree: PyTree) -> jax.Array:
-    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
-
-
-def _stays_finite(old: PyTree, new: PyTree) -> jax.Array:
-    """No number becomes infinite or NaN; an optimizer may keep an infinity of its own."""
-    pairs = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
-    floats = [(a, b) for a, b in pairs if jnp.issubdtype(b.dtype, jnp.inexact)]
-    return jnp.stack([(jnp.isfinite(b) | ~jnp.isfinite(a)).all() for a, b in floats]).all()

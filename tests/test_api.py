@@ -57,7 +57,7 @@ ROOMS = {
     "backbones": {"types", "ops"},
     "step": {"types", "checks"},
     "evaluation": {"types", "losses", "attacks", "step"},
-    "planning": {"types", "step"},
+    "planning": {"types", "step", "parallel"},
     "fit": {"types", "step", "evaluation"},
     "tasks": {"types"},
     "datasets": {"types"},

@@ -22,7 +22,7 @@ def test_two_calls_compile_once():
     jm.evaluate(learner, META, SAMPLER, num_tasks=8)
     other = jax.tree.map(lambda a: a + 1, META)
     jm.evaluate(learner, other, SAMPLER, num_tasks=8, key=jax.random.key(5))
-    assert [program._cache_size() for program in evaluation._compiled(learner, None)] == [1, 1]
+    assert [program._cache_size() for program in evaluation._compiled(learner, None, None)] == [1, 1]
 
 
 def test_the_interval_is_over_tasks():

@@ -53,12 +53,13 @@ def test_the_callers_state_stays_valid():
 
 
 def test_one_compilation_whatever_the_number_of_steps():
-    from jaxmeta.fit import _runner
+    from jaxmeta.fit import _meta_step, _runner
 
     fit(num_steps=13)
     fit(num_steps=3)
     fit(num_steps=31)
-    assert sum(program._cache_size() for program in _runner(LEARNER, ADAM, None, 4, None, 5, None).programs) == 1
+    run = _runner(_meta_step(LEARNER, ADAM, None, None, None, "step"), 4, 5, None)
+    assert sum(program._cache_size() for program in run.programs) == 1
 
 
 def test_one_by_one_equals_a_loop_on_the_device(monkeypatch):

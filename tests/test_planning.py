@@ -34,6 +34,12 @@ def test_the_only_communication_is_the_meta_gradient():
     assert found.memory.total == sum(found.memory)
 
 
+def test_sharded_parameters_are_gathered_and_their_gradients_scattered():
+    found = {c.kind: c for c in sine(shard=jm.parallel.fsdp(min_size=8)).collectives}
+    assert found["all-gather"].bytes == found["reduce-scatter"].bytes == 4 * 3 * 8
+    assert found["all-reduce"].bytes < 4 * 8  # a bias, the metric, and whether each shard is finite
+
+
 def test_flops_follow_tasks_and_inner_steps():
     one, two, three = (sine(num_steps=k).flops for k in (1, 2, 3))
     assert three - two == two - one > 0

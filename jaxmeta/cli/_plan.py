@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import tyro
 
-from jaxmeta import planning
+from jaxmeta import parallel, planning
 from jaxmeta.planning import Collective, Plan
 from jaxmeta.recipes import RECIPES, Experiment
 
@@ -20,6 +20,7 @@ class Call(NamedTuple):
 
     topology: str
     tasks_per_device: int | None
+    fsdp: bool
     json: bool
     arguments: dict[str, Any]
 
@@ -32,8 +33,8 @@ def plan(args: list[str]) -> int:
     experiment = RECIPES[name](**call.arguments)
     tasks = _tasks(experiment, call, mesh.size)
     chunk = experiment.chunk_on(mesh.devices.flat[0].platform)
-    shapes = experiment.learner, experiment.train, experiment.optimizer
-    found = planning.plan(*shapes, mesh=mesh, tasks_per_step=tasks, chunk=chunk)
+    options = {"mesh": mesh, "tasks_per_step": tasks, "chunk": chunk, "shard": parallel.fsdp() if call.fsdp else None}
+    found = planning.plan(experiment.learner, experiment.train, experiment.optimizer, **options)
     if call.json:
         print(jsonlib.dumps(_folder.plain({"recipe": name, "topology": call.topology, **as_dict(found)}), indent=2))
     else:
@@ -45,6 +46,7 @@ def _call(
     *,
     topology: str = "v5e:4x4",
     tasks_per_device: int | None = None,
+    fsdp: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     **arguments: Any,
 ) -> Call:
@@ -54,9 +56,10 @@ def _call(
       topology: a slice of TPUs by its shape in chips, such as v5e:4x4 or v5p:2x2x4, or cpu:4 for four devices of this
         host. No TPU is needed.
       tasks_per_device: tasks in a meta-batch, on each device; by default the recipe's own number is divided.
+      fsdp: shard parameters and the optimizer's moments over the devices, instead of keeping all on each.
       json: print JSON in place of the table.
     """
-    return Call(topology, tasks_per_device, json, arguments)
+    return Call(topology, tasks_per_device, fsdp, json, arguments)
 
 
 def _tasks(experiment: Experiment, call: Call, devices: int) -> int:

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
-from ..step import as_sampler, auto_mesh, draw_tasks, init, meta_step
+from ..parallel import Rule, auto_mesh, layout
+from ..step import as_sampler, draw_tasks, init, meta_step
 from ..types import MetaLearner, PyTree, Sampler
 from ._collectives import Collective, collectives
 from ._flops import flops
@@ -75,16 +76,18 @@ def plan(
     mesh: Mesh,
     tasks_per_step: int,
     chunk: int | None = None,
+    shard: Rule | None = None,
 ) -> Plan:
     """Compiles a meta-step, sampling included, for a mesh of devices that need not be there.
 
     Nothing is run and no device is touched. It is the step that `fit` takes with the same arguments.
 
     Args:
-      learner, sampler, optimizer: see `meta_step`; of the data only shapes matter.
+      learner, sampler, optimizer: see `meta_step`; the sampler's arrays may be `jax.ShapeDtypeStruct`.
       mesh: devices with an axis ``"task"``: see `topology`.
       tasks_per_step: tasks in a batch, over all devices.
       chunk: tasks differentiated at a time on each device.
+      shard: how the state lies on the mesh, such as `parallel.fsdp()`; replicated by default.
 
     Raises:
       ValueError: if ``mesh`` and ``chunk`` do not divide the number of tasks.
@@ -98,24 +101,22 @@ def plan(
       (1, True, True)
     """
     mesh, sampler = auto_mesh(mesh), as_sampler(sampler)
-    step = meta_step(learner, optimizer, chunk=chunk, mesh=mesh)
+    step = meta_step(learner, optimizer, chunk=chunk, mesh=mesh, shard=shard)
 
     def advance(state, sampler):
         return step(state, draw_tasks(sampler, state, tasks_per_step, mesh))
 
-    arguments = _shapes(learner, sampler, optimizer, mesh)
+    state = jax.eval_shape(lambda key, sampler: init(learner, sampler, optimizer, key=key), jax.random.key(0), sampler)
+    arguments = _place(state, layout(state, mesh, shard)), _place(sampler, layout(sampler, mesh))
     traced = jax.jit(advance, donate_argnums=0).trace(*arguments)
     about = {"devices": mesh.size, "tasks_per_step": tasks_per_step, "limit": hbm(mesh)}
     about["flops"] = flops(traced.jaxpr.jaxpr)
     return Plan(**about, **_compiled(traced.lower().compile))
 
 
-def _shapes(learner: MetaLearner, sampler: Any, optimizer: optax.GradientTransformation, mesh: Mesh) -> PyTree:
-    """The state and the sampler as shapes, on every device."""
-    begin = lambda key, sampler: (init(learner, sampler, optimizer, key=key), sampler)
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    place = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere)
-    return jax.tree.map(place, jax.eval_shape(begin, jax.random.key(0), sampler))
+def _place(tree: PyTree, shardings: PyTree) -> PyTree:
+    """Shapes that say where they lie."""
+    return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), tree, shardings)
 
 
 def _compiled(compile: Callable) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import optax
 import jaxmeta as jm
 
 from ..types import ClassSet, MetaLearner, Model
-from ._experiment import Experiment
+from ._experiment import Experiment, by_steps
 
 PGD = partial(jm.attacks.pgd, radius=0.1, num_steps=3)
 STEP = {"inner_optimizer": optax.sgd(0.5), "num_steps": 1}
+REPTILE = {"inner_optimizer": jm.inner.adam(3e-3, b1=0.0)}
 
 # Those that move the weights of a network with a head, one output for each way.
 BY_STEPS: dict[str, Callable[[Model], MetaLearner]] = {
@@ -22,12 +23,10 @@ BY_STEPS: dict[str, Callable[[Model], MetaLearner]] = {
     "fomaml": lambda net: jm.maml(net, jm.losses.cross_entropy, first_order=True, **STEP),
     "anil": lambda net: jm.anil(net, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.5), num_steps=5),
     "boil": lambda net: jm.boil(net, jm.losses.cross_entropy, **STEP),
-    "reptile": lambda net: jm.reptile(
-        net, jm.losses.cross_entropy, inner_optimizer=jm.inner.adam(1e-3, b1=0.0), num_steps=8
-    ),
+    "reptile": lambda net: jm.reptile(net, jm.losses.cross_entropy, num_steps=5, batch_size=10, **REPTILE),
     "meta_sgd": lambda net: jm.meta_sgd(net, jm.losses.cross_entropy, init_lr=0.4),
     "imaml": lambda net: jm.imaml(
-        net, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.2), num_steps=8, strength=0.5
+        net, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.3), num_steps=4, strength=1.0, cg_steps=2
     ),
     "maml_plus_plus": lambda net: jm.maml_plus_plus(
         net, jm.losses.cross_entropy, inner_lr=0.3, num_steps=2, multi_step_until=500
@@ -45,7 +44,7 @@ BY_FEATURES: dict[str, Callable[[Model], MetaLearner]] = {
     "r2d2": jm.r2d2,
     "lrd2": jm.lrd2,
     "metaoptnet": jm.metaoptnet,
-    "mann": jm.mann,
+    "mann": partial(jm.mann, num_slots=8, num_heads=1, hidden=100),
     "snail": partial(jm.snail, filters=32, attention=((32, 16), (64, 32), (64, 32))),
     "adversarial": lambda net: jm.adversarial(jm.protonet(net), attack=PGD()),
     "bagging": lambda net: jm.bagging(jm.protonet(net), num_members=3),
@@ -74,11 +73,11 @@ def characters(
     download: bool = False,
     num_steps: int = 2_000,
     num_ways: int = 5,
-    num_shots: int = 1,
+    num_shots: int | None = None,
     num_queries: int = 5,
     num_test_shots: int = 1,
     num_test_queries: int = 15,
-    tasks_per_step: int = 16,
+    tasks_per_step: int | None = None,
     features: int = 64,
     meta_lr: float = 2e-3,
     test_tasks: int = 600,
@@ -96,19 +95,21 @@ def characters(
       download: fetch the zips (16 MB) if they are not there.
       num_steps: meta-steps of training.
       num_ways: classes per task.
-      num_shots: support drawings per class, in training.
+      num_shots: support drawings per class, in training; by default 1, or 10 for reptile, which needs mini-batches.
       num_queries: query drawings per class, in training.
       num_test_shots: support drawings per class, on held-out characters.
       num_test_queries: query drawings per class, on held-out characters.
-      tasks_per_step: tasks in a meta-batch; mini-batches, for algorithms that learn from labels.
+      tasks_per_step: tasks in a meta-batch, by default 16, or 4 for reptile; mini-batches, by default 1, for
+        algorithms that learn from labels.
       features: channels of the four convolutions.
-      meta_lr: step size of the outer Adam at its start; of plain SGD, a hundredfold, for reptile.
+      meta_lr: step size of the outer Adam at its start; of plain SGD, five hundred times as large, for reptile.
       test_tasks: held-out tasks in the final measurement.
     """
-    moves, labels = algorithm in BY_STEPS, algorithm in BY_LABELS
+    moves, labels, reptile = algorithm in BY_STEPS, algorithm in BY_LABELS, algorithm == "reptile"
+    num_shots = num_shots or (10 if reptile else 1)
     net = jm.backbones.Conv4(num_outputs=num_ways if moves else None, features=features)
     model = jm.from_linen(net, norm="transductive" if moves else "running")
-    rate = optax.cosine_decay_schedule(meta_lr * (100 if algorithm == "reptile" else 1), num_steps)
+    rate = optax.cosine_decay_schedule(meta_lr * (500 if reptile else 1), num_steps)
     layout = {"num_ways": num_ways, "num_shots": num_shots, "num_queries": num_queries}
     test = layout | {"num_shots": num_test_shots, "num_queries": num_test_queries}
 
@@ -128,11 +129,13 @@ def characters(
 
     return Experiment(
         learner=(BY_STEPS | BY_FEATURES | BY_LABELS)[algorithm](model),
-        optimizer=optax.sgd(rate) if algorithm == "reptile" else optax.adam(rate),
+        optimizer=optax.sgd(rate) if reptile else optax.adam(rate),
         train=mini_batches() if labels else tasks("train", layout),
         test=tasks("test", test),
         num_steps=num_steps,
-        tasks_per_step=1 if labels else tasks_per_step,
+        tasks_per_step=tasks_per_step or (1 if labels else 4 if reptile else 16),
+        make_learner=by_steps(partial(jm.reptile, model, jm.losses.cross_entropy, **REPTILE)) if reptile else None,
+        test_steps=(8,) if reptile else (),
         cpu_chunk=1 if moves and algorithm != "anil" else None,  # whose convolutions all tasks share
         log_every=25,
         test_tasks=test_tasks,

@@ -1,0 +1,155 @@
+"""Devices and processes: a mesh over tasks, how meta-parameters lie on it, and the start of several processes.
+
+Tasks are the data axis, ``"task"``. Each device differentiates its own tasks; meta-parameters are replicated, or
+sharded by a rule, and then gathered for a step and their gradients scattered (FSDP; Rajbhandari et al., 2020,
+https://arxiv.org/abs/1910.02054).
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from .types import PyTree
+
+Rule = Callable[[str, tuple[int, ...], int], PartitionSpec]  # of a leaf's path and shape, and the number of devices
+TASK = "task"
+
+
+def make_mesh(num_devices: int | None = None) -> Mesh:
+    """The first devices, all of them by default, in a line: the mesh that `fit` and `evaluate` spread tasks over.
+
+    Raises:
+      ValueError: for more devices than there are, or none; with several processes, for fewer than all.
+
+    Example:
+      >>> make_mesh(1).shape
+      OrderedDict({'task': 1})
+    """
+    devices = jax.devices()
+    wanted = len(devices) if num_devices is None else num_devices
+    if not 1 <= wanted <= len(devices):
+        more = "On a CPU, set `jax_num_cpu_devices` before anything else." if devices[0].platform == "cpu" else ""
+        raise ValueError(f"`num_devices` must be 1 to {len(devices)}, the devices there are, got {wanted}. {more}")
+    if jax.process_count() > 1 and wanted < len(devices):
+        raise ValueError(f"`num_devices` is {wanted}, but {jax.process_count()} processes share {len(devices)}.")
+    return Mesh(np.array(devices[:wanted]), (TASK,))
+
+
+def fsdp(pattern: str = "", *, min_size: int = 2**14) -> Rule:
+    """A rule that shards large arrays along the largest axis that the devices divide, and replicates the rest.
+
+    It is applied to the whole training state, so that an optimizer's moments lie as their parameters do.
+
+    Args:
+      pattern: regular expression, searched for in a leaf's path (``"params/conv0/kernel"``); by default all match.
+      min_size: entries from which an array is worth sharding.
+
+    Example:
+      >>> rule = fsdp("kernel", min_size=1000)
+      >>> rule("params/conv0/kernel", (3, 3, 64, 64), 4), rule("params/conv0/bias", (64,), 4)
+      (PartitionSpec(None, None, 'task'), PartitionSpec())
+    """
+
+    def rule(path: str, shape: tuple[int, ...], num_devices: int) -> PartitionSpec:
+        fitting = [axis for axis, size in enumerate(shape) if size and size % num_devices == 0]
+        if not fitting or np.prod(shape) < min_size or not re.search(pattern, path):
+            return PartitionSpec()
+        axis = max(fitting, key=lambda axis: shape[axis])
+        return PartitionSpec(*[None] * axis, TASK)
+
+    return rule
+
+
+def specs(tree: PyTree, mesh: Mesh, rule: Rule | None) -> PyTree:
+    """How each leaf is split over the mesh, as a tree of `PartitionSpec`: replicated where there is no rule."""
+
+    def one(path: Any, leaf: Any) -> PartitionSpec:
+        if rule is None or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return PartitionSpec()
+        return rule(jax.tree_util.keystr(path, simple=True, separator="/"), leaf.shape, mesh.shape[TASK])
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def layout(tree: PyTree, mesh: Mesh, rule: Rule | None = None) -> PyTree:
+    """The sharding of each leaf on the mesh.
+
+    Example:
+      >>> layout({"w": np.zeros((4, 4))}, make_mesh(1))["w"].spec
+      PartitionSpec()
+    """
+    return jax.tree.map(lambda spec: NamedSharding(auto_mesh(mesh), spec), specs(tree, mesh, rule))
+
+
+def place(tree: PyTree, mesh: Mesh | None, rule: Rule | None = None) -> PyTree:
+    """Arrays put on the mesh by the rule; every process gives the same values and keeps its part of them."""
+    if mesh is None:
+        return tree
+    return jax.tree.map(_put, tree, layout(tree, mesh, rule))
+
+
+def auto_mesh(mesh: Mesh) -> Mesh:
+    """The same devices with axes of type Auto: how arrays lie on them is no part of anybody's types here."""
+    return Mesh(mesh.devices, mesh.axis_names)
+
+
+def over_tasks(f: Callable, mesh: Mesh, whole: PyTree, out: PyTree) -> Callable:
+    """``f(whole, *stacks, keys)`` on every device with its share of the tasks; one key per task comes last.
+
+    Args:
+      f: what each device computes.
+      mesh: its axis ``"task"`` splits the tasks.
+      whole, out: how the first argument and the outputs lie on the mesh, trees or prefixes of `PartitionSpec`.
+    """
+    check_mesh(mesh)
+
+    def call(first: Any, *stacks: Any) -> Any:
+        if len(stacks[-1]) % (devices := mesh.shape[TASK]):
+            raise ValueError(f"`mesh` has {devices} devices, which must divide the {len(stacks[-1])} tasks of a step.")
+        in_specs = whole, *[PartitionSpec(TASK)] * len(stacks)
+        return jax.shard_map(f, mesh=auto_mesh(mesh), in_specs=in_specs, out_specs=out, check_vma=False)(first, *stacks)
+
+    return call
+
+
+def check_mesh(mesh: Mesh) -> None:
+    if TASK not in mesh.shape:
+        raise ValueError(f"`mesh` needs an axis 'task', got the axes {mesh.axis_names}.")
+
+
+def gather(tree: PyTree, specs: PyTree) -> PyTree:
+    """Within `over_tasks`: shards to whole arrays."""
+
+    def one(leaf, spec):
+        return leaf if TASK not in spec else jax.lax.all_gather(leaf, TASK, axis=spec.index(TASK), tiled=True)
+
+    return jax.tree.map(one, tree, specs)
+
+
+def mean_and_scatter(tree: PyTree, specs: PyTree) -> PyTree:
+    """Within `over_tasks`: the mean over devices, of which each keeps its shard; all that is whole in one reduction."""
+    leaves, treedef = jax.tree.flatten(tree)
+    flat = treedef.flatten_up_to(specs)
+    means = iter(jax.lax.pmean([leaf for leaf, spec in zip(leaves, flat, strict=True) if TASK not in spec], TASK))
+
+    def one(leaf, spec):
+        if TASK not in spec:
+            return next(means)
+        scatter = partial(jax.lax.psum_scatter, scatter_dimension=spec.index(TASK), tiled=True)
+        return scatter(leaf, TASK) / jax.lax.axis_size(TASK)
+
+    return treedef.unflatten([one(*pair) for pair in zip(leaves, flat, strict=True)])
+
+
+def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    if jax.process_count() == 1 or (isinstance(leaf, jax.Array) and not leaf.is_fully_addressable):
+        return jax.device_put(leaf, sharding)
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
+    values = np.asarray(leaf)
+    return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
