@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -38,6 +39,34 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     if jax.process_count() > 1 and wanted < len(devices):
         raise ValueError(f"`num_devices` is {wanted}, but {jax.process_count()} processes share {len(devices)}.")
     return Mesh(np.array(devices[:wanted]), (TASK,))
+
+
+def start(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    timeout: int = 60,
+) -> None:
+    """Joins the processes of one run, each with its own devices; call it before anything else touches a device.
+
+    Without arguments the addresses come from the environment: SLURM, Cloud TPU, Open MPI and Kubernetes are known to
+    jax. Every process then runs the same program, `fit` included.
+
+    Args:
+      coordinator: ``"host:port"`` of process 0.
+      num_processes, process_id: how many there are, and which one this is, from 0.
+      timeout: seconds after which a process that no longer answers ends the others.
+
+    Raises:
+      ValueError: if only some of the three are given, or the id is not one of theirs.
+    """
+    given = [coordinator is not None, num_processes is not None, process_id is not None]
+    if any(given) and not all(given):
+        raise ValueError("`coordinator`, `num_processes` and `process_id` belong together: give all three, or none.")
+    if num_processes is not None and process_id is not None and not 0 <= process_id < num_processes:
+        raise ValueError(f"`process_id` must be 0 to {num_processes - 1}, got {process_id}.")
+    jax.distributed.initialize(coordinator, num_processes, process_id, heartbeat_timeout_seconds=timeout)
 
 
 def fsdp(pattern: str = "", *, min_size: int = 2**14) -> Rule:
@@ -69,7 +98,7 @@ def specs(tree: PyTree, mesh: Mesh, rule: Rule | None) -> PyTree:
     """How each leaf is split over the mesh, as a tree of `PartitionSpec`: replicated where there is no rule."""
 
     def one(path: Any, leaf: Any) -> PartitionSpec:
-        if rule is None or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if rule is None or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return PartitionSpec()
         return rule(jax.tree_util.keystr(path, simple=True, separator="/"), leaf.shape, mesh.shape[TASK])
 
@@ -149,7 +178,7 @@ def mean_and_scatter(tree: PyTree, specs: PyTree) -> PyTree:
 def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
     if jax.process_count() == 1 or (isinstance(leaf, jax.Array) and not leaf.is_fully_addressable):
         return jax.device_put(leaf, sharding)
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(_put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
     values = np.asarray(leaf)
     return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])

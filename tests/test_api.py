@@ -4,6 +4,7 @@ import ast
 import inspect
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,12 @@ import pytest
 import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
-MODULES = (
-    "losses inner implicit rules cells tasks datasets algorithms backbones ops plots checkpoint recipes attacks".split()
-)
-MODULES += ["planning"]
+MODULES = """losses inner implicit rules cells tasks datasets algorithms backbones ops plots checkpoint recipes attacks
+    parallel guards planning""".split()
 
 
 def public():
-    for module in [jm, *(getattr(jm, name) for name in MODULES)]:
+    for module in [jm, *(import_module(f"jaxmeta.{name}") for name in MODULES)]:
         names = getattr(module, "__all__", None) or [
             n
             for n, v in vars(module).items()
@@ -55,13 +54,15 @@ ROOMS = {
     "attacks": {"types", "losses", "learner"},
     "algorithms": set("types losses inner implicit learner attacks cells rules step".split()),
     "backbones": {"types", "ops"},
-    "step": {"types", "checks"},
-    "evaluation": {"types", "losses", "attacks", "step"},
+    "parallel": {"types"},
+    "guards": {"types"},
+    "step": {"types", "checks", "parallel", "guards"},
+    "evaluation": {"types", "losses", "attacks", "parallel", "step"},
     "planning": {"types", "step", "parallel"},
-    "fit": {"types", "step", "evaluation"},
+    "fit": {"types", "parallel", "step", "evaluation"},
     "tasks": {"types"},
     "datasets": {"types"},
-    "checkpoint": {"types"},
+    "checkpoint": {"types", "parallel"},
     "plots": {"types"},
 }
 

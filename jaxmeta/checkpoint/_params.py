@@ -1,14 +1,13 @@
-"""Saving and restoring what was learned, through orbax: arrays and JSON, never pickle.
+"""What was learned, to ship and to start from.
 
 A checkpoint is a folder: ``arrays`` (orbax) and ``checkpoint.json``, which says which format it is.
 """
 
 import json
-import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .types import Variables
+from ..types import Variables
+from ._leaves import by_name, check_leaves, damaged, quiet
 
 FORMAT = 1
 _ABOUT, _ARRAYS = "checkpoint.json", "arrays"
@@ -24,6 +24,8 @@ _ABOUT, _ARRAYS = "checkpoint.json", "arrays"
 
 def save(path: str | os.PathLike, meta: Variables) -> None:
     """Writes a learner's meta-parameters, entirely or not at all; an older checkpoint of that name is replaced.
+
+    Of several processes, all of which may call it, the first one writes.
 
     Args:
       path: the folder to make.
@@ -39,9 +41,11 @@ def save(path: str | os.PathLike, meta: Variables) -> None:
       >>> restore(folder, Variables({"w": np.zeros(3)})).params["w"].tolist()
       [1.0, 1.0, 1.0]
     """
-    target, leaves = Path(path).absolute(), _named(meta)
+    target, leaves = Path(path).absolute(), {name: np.asarray(leaf) for name, leaf in by_name(meta).items()}
     if not leaves:
         raise ValueError("`meta` holds no arrays, so there is nothing to save.")
+    if jax.process_index() != 0:
+        return
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]) and not (target / _ABOUT).is_file():
         raise ValueError(f"`path`: {str(path)!r} exists and is not a checkpoint; it is left as it is. Choose another.")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,38 +59,40 @@ def save(path: str | os.PathLike, meta: Variables) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def restore(path: str | os.PathLike, like: Variables) -> Variables:
+def restore(path: str | os.PathLike, like: Variables, *, only: Callable[[str], bool] | None = None) -> Variables:
     """Reads meta-parameters into the structure of ``like``.
 
     Args:
       path: a folder that `save` made.
       like: variables of the same learner, arrays or `jax.ShapeDtypeStruct`: ``jax.eval_shape(learner.init, key, task)``
         is enough, and so is a fresh ``init(...).meta``.
+      only: predicate on a leaf's path (``"params/conv0/kernel"``): leaves that it does not choose stay those of
+        ``like``, which must then be arrays. For a backbone under another head:
+        ``only=lambda path: "head" not in path``.
 
     Raises:
-      ValueError: if there is no checkpoint, it is damaged or of an unknown format, or it is another model's: then
-        the leaves that differ are named.
+      ValueError: if there is no checkpoint, it is damaged or of an unknown format, ``only`` chooses nothing, or it is
+        another model's: then the leaves that differ are named.
     """
-    folder = Path(path).absolute()
+    folder, mine = Path(path).absolute(), by_name(like)
     _check_format(folder)
-    wanted = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in _named(like).items()}
+    wanted = {name: leaf for name, leaf in mine.items() if only is None or only(name)}
+    if not wanted:
+        raise ValueError(f"`only` chooses none of the leaves of `like`, so nothing would be read: {list(mine)}.")
     with _orbax() as checkpointer:
         try:
             found = checkpointer.metadata(folder / _ARRAYS).item_metadata.tree
         except Exception as error:  # orbax and tensorstore raise a dozen types on damaged files
-            raise ValueError(_damaged(folder, error)) from error
-        _check_leaves(folder, found, wanted)
+            raise ValueError(damaged(folder, error)) from error
+        check_leaves(folder, found if only is None else {n: leaf for n, leaf in found.items() if only(n)}, wanted)
         try:
-            leaves = checkpointer.restore(folder / _ARRAYS, wanted)
+            shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in found.items()}
+            leaves = checkpointer.restore(folder / _ARRAYS, shapes)
         except Exception as error:
-            raise ValueError(_damaged(folder, error)) from error
+            raise ValueError(damaged(folder, error)) from error
     # As if made here: orbax commits arrays to a device, and jit would compile everything once more for those.
-    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(np.asarray(leaves[name])) for name in wanted])
-
-
-def _named(tree: Variables) -> dict:
-    name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
-    return {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    read = {name: jnp.asarray(np.asarray(leaves[name])) for name in wanted}
+    return jax.tree.unflatten(jax.tree.structure(like), [read.get(name, leaf) for name, leaf in mine.items()])
 
 
 def _check_format(folder: Path) -> None:
@@ -106,25 +112,6 @@ def _check_format(folder: Path) -> None:
         )
 
 
-def _check_leaves(folder: Path, found: dict, wanted: dict) -> None:
-    """Names the leaves that tell two models apart."""
-    differ = [f"missing: {name}" for name in wanted if name not in found]
-    differ += [f"unexpected: {name}" for name in found if name not in wanted]
-    for name in wanted.keys() & found.keys():
-        have, want = (f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}" for leaf in (found[name], wanted[name]))
-        differ += [f"{name}: {have} instead of {want}"] if have != want else []
-    if differ:
-        more = f" ... and {len(differ) - 8} more" if len(differ) > 8 else ""
-        raise ValueError(
-            f"`path`: {str(folder)!r} holds another model than `like`. {'; '.join(sorted(differ)[:8])}{more}. "
-            "Build the learner with the arguments it was trained with."
-        )
-
-
-def _damaged(folder: Path, error: Exception) -> str:
-    return f"`path`: the checkpoint {str(folder)!r} is damaged or cut short ({str(error).splitlines()[0][:200]!r})."
-
-
 def _take_name(temporary: Path, target: Path) -> None:
     """A folder cannot replace a folder that has content: the old one steps aside first."""
     aside = temporary.with_suffix(".old")
@@ -136,15 +123,11 @@ def _take_name(temporary: Path, target: Path) -> None:
 
 @contextmanager
 def _orbax() -> Iterator:
-    """A checkpointer; orbax logs every file it touches, so it is told to speak of errors only."""
+    """A checkpointer of this process alone: of several, the first writes, and each reads for itself."""
     import orbax.checkpoint as ocp
 
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            yield checkpointer
-            checkpointer.wait_until_finished()
-    finally:
-        logger.setLevel(level)
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=str(me))
+    with quiet(), ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
+        yield checkpointer
+        checkpointer.wait_until_finished()
