@@ -90,6 +90,13 @@ PROGRAM = """
   %g = (f32[2]{0}, f32[8]{0:T(8)}) all-gather-start(%p), replica_groups=[2,4]<=[8], dimensions={0}
   %d = f32[8]{0:T(8)} all-gather-done(%g)
 }
+%start (p: f32[2]) -> (f32[2], f32[8]) {
+  %g = f32[8] all-gather(%p), replica_groups=[2,4]<=[8], backend_config={"async_collective_fusion_config":{}}
+  ROOT %c = (f32[2], f32[8]) custom-call(%g), custom_call_target="AsyncCollectiveStart"
+}
+%goes_on (p: f32[2], q: f32[8]) -> f32[8] {
+  %g = f32[8] all-gather(%p), replica_groups=[2,4]<=[8], backend_config={"async_collective_fusion_config":{}}
+}
 ENTRY %main (a: f32[2]) -> f32[2] {
   %w = f32[2] while(%a), condition=%test, body=%body
   %s = (bf16[3,4]{1,0:T(8,128)(2,1)S(1)}, /*index=1*/pred[]) all-reduce(%b, %c), to_apply=%sum
@@ -102,6 +109,7 @@ ENTRY %main (a: f32[2]) -> f32[2] {
 def test_collectives_of_a_program():
     assert set(collectives(PROGRAM)) == {
         Collective("all-gather", 1, 32, looped=True),
+        Collective("all-gather", 1, 32),
         Collective("all-reduce", 2, 25 + 4),
         Collective("reduce-scatter", 1, 18),
     }

@@ -50,7 +50,10 @@ def collectives(program: str) -> tuple[Collective, ...]:
 def _operations(program: str) -> Iterator[tuple[tuple[str, bool], int]]:
     """``(kind, looped), bytes`` of each."""
     looped = _in_loops(program)
+    starts = {name for name, line in _lines(program) if "AsyncCollectiveStart" in line}
     for name, line in _lines(program):
+        if "async_collective_fusion_config" in line and name not in starts:
+            continue  # a TPU goes on with it while it computes: the same operation again, in the middle of others
         if match := OPERATION.search(line):
             kind, size = match["kind"], _bytes(match["type"])
             if kind == "reduce-scatter":  # its result is one device's part
