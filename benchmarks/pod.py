@@ -42,19 +42,18 @@ def omniglot(data_dir: str) -> tuple:
 
 
 def resnet(data_dir: str) -> tuple:
-    """ProtoNet on the shapes of miniImageNet's 64 training classes of 600 images."""
-    classes = np.arange(64)
-    few = jm.ClassSet(np.zeros((64 * 20, 84, 84, 3), np.uint8), 20 * classes, np.full(64, 20), tuple(map(str, classes)))
+    """ProtoNet on the shapes of CIFAR-FS: 64 training classes of 600 images of 32x32."""
+    few = jm.datasets.from_arrays(np.zeros((64 * 20, 32, 32, 3), np.uint8), np.repeat(np.arange(64), 20))
     sampler = jm.tasks.episodes(few, num_ways=5, num_shots=1, num_queries=15)
-    sampler = replace(sampler, x=jax.ShapeDtypeStruct((64 * 600, 84, 84, 3), np.uint8))
+    sampler = replace(sampler, x=jax.ShapeDtypeStruct((64 * 600, 32, 32, 3), np.uint8))
     return jm.protonet(jm.from_linen(jm.backbones.ResNet12())), sampler, optax.adam(1e-3)
 
 
 # The work, tasks on each chip, and the rule by which the state is sharded.
 WORKS = {
     "omniglot_maml_5w1s": (omniglot, 32, None),
-    "ResNet-12": (resnet, 1, None),
-    "ResNet-12, FSDP": (resnet, 1, jm.parallel.fsdp()),
+    "ResNet-12": (resnet, 4, None),
+    "ResNet-12, FSDP": (resnet, 4, jm.parallel.fsdp()),
 }
 
 
