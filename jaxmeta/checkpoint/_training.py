@@ -53,9 +53,8 @@ class Keeper:
         if step == self._saved:
             return
         leaves = {name: jnp.copy(leaf) for name, leaf in by_name(_plain(state)).items()}  # `fit` reuses its buffers
-        about = {"format": FORMAT, "kind": "jaxmeta.MetaState"}
-        self._say(lambda: self._manager.save(step, args=ocp.args.StandardSave(leaves), metrics=metrics or None,
-                                             custom_metadata=about), step)  # fmt: skip
+        how: dict[str, Any] = {"metrics": metrics or None, "custom_metadata": {"format": FORMAT}}
+        self._say(lambda: self._manager.save(step, args=ocp.args.StandardSave(leaves), **how), step)
         self._saved = step
 
     def restore(self, like: MetaState, *, mesh: Mesh | None = None, shard: Rule | None = None) -> MetaState | None:

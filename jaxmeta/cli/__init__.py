@@ -1,6 +1,7 @@
 """The command line: ``jaxmeta train | evaluate | plan | list``, thin over the library.
 
-Exit codes: 0 done, 2 a mistake in the call or its files, 3 training diverged, 130 stopped by Ctrl-C or SIGTERM.
+Exit codes: 0 done, 2 a mistake in the call or its files, 3 training diverged, 4 another process of the run
+was lost, 130 stopped by Ctrl-C or SIGTERM.
 """
 
 import os
@@ -24,6 +25,7 @@ _HELP = """\
 jaxmeta: learn to learn, from the command line.
 
   jaxmeta train [RECIPE] [flags]    meta-train, measure on held-out classes, write a run folder
+  jaxmeta train --resume RUN        go on with a run that was cut short
   jaxmeta evaluate RUN [flags]      measure a run folder again: other tasks, other inner steps
   jaxmeta plan [RECIPE] [flags]     memory, arithmetic and communication of a step on TPUs that need not be there
   jaxmeta list [WHAT]               recipes, algorithms, datasets, tasks, backbones
@@ -31,7 +33,8 @@ jaxmeta: learn to learn, from the command line.
 Start with `jaxmeta train`: minutes on a laptop, no data needed. `jaxmeta train RECIPE --help` explains the flags
 of a recipe, `jaxmeta list recipes` names them all; `jaxmeta --version`.
 
-Ctrl-C ends training after the step in progress and keeps what was reached; a second Ctrl-C stops at once.
+Ctrl-C or SIGTERM ends training after the steps in progress and keeps what was reached; a second Ctrl-C stops at once.
+Exit codes: 0 done, 2 a mistake in the call, 3 diverged, 4 another process of the run was lost, 130 stopped by a signal.
 JAXMETA_CACHE    folder for prepared data and compiled programs (~/.cache/jaxmeta)
 JAXMETA_DEBUG=1  show the traceback of an error
 """

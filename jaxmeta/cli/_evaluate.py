@@ -8,7 +8,7 @@ import jax
 import tyro
 
 from jaxmeta import checkpoint
-from jaxmeta.recipes import RECIPES, Experiment
+from jaxmeta.recipes import Experiment
 from jaxmeta.step import init
 
 from . import _folder
@@ -39,7 +39,7 @@ def _evaluate(
       data_dir: where the data is, if not where it was in training.
       json: print JSON in place of the table.
     """
-    experiment, config = _build(run, data_dir)
+    experiment, config = _folder.build(run, data_dir)
     if num_inner_steps is not None:
         experiment = _with_steps(experiment, num_inner_steps)
     sampler = experiment.test if split == "test" else experiment.val
@@ -50,16 +50,6 @@ def _evaluate(
     rows = measure(experiment, meta, initial, sampler, num_tasks)
     _print(rows, experiment.published, as_json=json)
     return 0
-
-
-def _build(run: Path, data_dir: str | None) -> tuple[Experiment, _folder.Config]:
-    config = _folder.read_config(run)
-    arguments = dict(config.arguments)
-    if data_dir is not None:
-        if "data_dir" not in arguments:
-            raise ValueError(f"`--data-dir`: the recipe {config.recipe} reads no data.")
-        arguments["data_dir"] = data_dir
-    return RECIPES[config.recipe](**arguments), config
 
 
 def _with_steps(experiment: Experiment, num_inner_steps: int) -> Experiment:

@@ -1,7 +1,8 @@
 """The run folder: what is in it, and how it is written and read. Everything in it is data, never code.
 
 ``config.json``       the recipe, its arguments and the seed: enough to build the experiment again
-``params``            the checkpoint of the meta-parameters
+``params``            the meta-parameters that were reached
+``checkpoints``       the state of training at the newest steps, to go on from
 ``metrics.jsonl``     a row per log interval; the same bytes for the same seed, version and machine
 ``timing.jsonl``      seconds and tasks per second of the same intervals
 ``results.json``      how training ended, and the final estimates
@@ -13,12 +14,18 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from jaxmeta.datasets._files import write_whole
 
 from ._names import check_arguments, near
 
 FORMAT = 1
-PARAMS, CONFIG, METRICS, TIMING, RESULTS = "params", "config.json", "metrics.jsonl", "timing.jsonl", "results.json"
+PARAMS, CHECKPOINTS, CONFIG = "params", "checkpoints", "config.json"
+METRICS, TIMING, RESULTS = "metrics.jsonl", "timing.jsonl", "results.json"
 MAX_BYTES = 1 << 20  # of a configuration that is read
 
 
@@ -28,6 +35,8 @@ class Config(NamedTuple):
     recipe: str
     arguments: dict[str, Any]
     seed: int
+    checkpoint_every: int = 500
+    compute: Mapping[str, Any] = MappingProxyType({})
 
 
 def check_out(out: Path | None) -> None:
@@ -87,7 +96,7 @@ def read_config(folder: Path) -> Config:
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         found = about.get("format") if isinstance(about, dict) else about
         raise ValueError(f"{where} has format {found!r}; this version of jaxmeta reads format {FORMAT}.")
-    recipe, arguments, seed = (about.get(name) for name in Config._fields)
+    recipe, arguments, seed = (about.get(name) for name in Config._fields[:3])
     if not isinstance(recipe, str) or recipe not in RECIPES:
         raise ValueError(f"{where}: there is no recipe {recipe!r}; {near(str(recipe), RECIPES)}")
     if not isinstance(arguments, dict):
@@ -95,13 +104,65 @@ def read_config(folder: Path) -> Config:
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise ValueError(f"{where}: `seed` must be a whole number, got {seed!r}.")
     check_arguments(RECIPES[recipe], arguments, where)
-    return Config(recipe, arguments, seed)
+    every, compute = about.get("checkpoint_every", 500), about.get("compute", {})
+    check_arguments(_how, {"checkpoint_every": every, **(compute if isinstance(compute, dict) else {})}, where)
+    return Config(recipe, arguments, seed, every, compute)
+
+
+def _how(checkpoint_every: int, accumulate: int, clip_norm: float | None, guard: Literal["step", "task"]) -> None:
+    """The types of what a configuration says beside the recipe's arguments."""
+
+
+def build(run: Path, data_dir: str | None) -> tuple[Any, Config]:
+    """The experiment of a run, made again.
+
+    Raises:
+      ValueError: as `read_config`, and for a ``data_dir`` that the recipe does not take.
+    """
+    from jaxmeta.recipes import RECIPES
+
+    config = read_config(run)
+    arguments = dict(config.arguments)
+    if data_dir is not None:
+        if "data_dir" not in arguments:
+            raise ValueError(f"`--data-dir`: the recipe {config.recipe} reads no data.")
+        arguments["data_dir"] = data_dir
+    return RECIPES[config.recipe](**arguments), config
+
+
+def status(folder: Path) -> str | None:
+    """How the run ended, if it has."""
+    path = folder / RESULTS
+    return _read_json(path).get("status") if path.is_file() else None
+
+
+def rows_until(folder: Path, step: int) -> list[dict[str, Any]]:
+    """The rows of the metrics up to a step; those after it, which a run that goes on will write again, are removed."""
+    for name in (METRICS, TIMING) if jax.process_index() == 0 else ():
+        if (path := folder / name).is_file():
+            _rewrite(path, [line for line in path.read_bytes().splitlines(keepends=True) if _at(line) <= step])
+    path = folder / METRICS
+    rows = [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
+    return [row for row in rows if row["step"] <= step]
+
+
+def _rewrite(path: Path, lines: list[bytes]) -> None:
+    def write(file) -> None:
+        file.writelines(lines)
+
+    write_whole(path, write)
+
+
+def _at(line: bytes) -> float:
+    """The step of a row; a line that was cut short has none."""
+    try:
+        return json.loads(line)["step"] if line.endswith(b"\n") else math.inf
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a file entirely or not at all."""
-    from jaxmeta.datasets._files import write_whole
-
     text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def write(file) -> None:

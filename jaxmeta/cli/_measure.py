@@ -22,6 +22,7 @@ def measure(
     sampler: Sampler,
     num_tasks: int,
     *,
+    mesh: Any = None,
     say: Callable[[str], None] = lambda text: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Rows:
@@ -33,13 +34,14 @@ def measure(
       initial: the meta-parameters before training.
       sampler: the distribution of tasks.
       num_tasks: how many.
+      mesh: devices that share the tasks.
     """
     rows: Rows = []
     for name, learner, params in _candidates(experiment, meta, initial, sampler):
         if stopped():
             break
         say(name)
-        for metric, estimate in evaluate(learner, params, sampler, num_tasks=num_tasks).items():
+        for metric, estimate in evaluate(learner, params, sampler, num_tasks=num_tasks, mesh=mesh).items():
             rows.append({"name": name, "metric": metric, **estimate._asdict()})
     return rows
 

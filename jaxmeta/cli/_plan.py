@@ -21,6 +21,7 @@ class Call(NamedTuple):
     topology: str
     tasks_per_device: int | None
     fsdp: bool
+    chunk: int | None
     json: bool
     arguments: dict[str, Any]
 
@@ -32,7 +33,7 @@ def plan(args: list[str]) -> int:
     mesh = planning.topology(call.topology)
     experiment = RECIPES[name](**call.arguments)
     tasks = _tasks(experiment, call, mesh.size)
-    chunk = experiment.chunk_on(mesh.devices.flat[0].platform)
+    chunk = call.chunk or experiment.chunk_on(mesh.devices.flat[0].platform)
     options = {"mesh": mesh, "tasks_per_step": tasks, "chunk": chunk, "shard": parallel.fsdp() if call.fsdp else None}
     found = planning.plan(experiment.learner, experiment.train, experiment.optimizer, **options)
     if call.json:
@@ -47,6 +48,7 @@ def _call(
     topology: str = "v5e:4x4",
     tasks_per_device: int | None = None,
     fsdp: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    chunk: int | None = None,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     **arguments: Any,
 ) -> Call:
@@ -56,10 +58,11 @@ def _call(
       topology: a slice of TPUs by its shape in chips, such as v5e:4x4 or v5p:2x2x4, or cpu:4 for four devices of this
         host. No TPU is needed.
       tasks_per_device: tasks in a meta-batch, on each device; by default the recipe's own number is divided.
-      fsdp: shard parameters and the optimizer's moments over the devices, instead of keeping all on each.
+      fsdp: split large parameters and their optimizer's state over the devices, instead of a copy on each.
+      chunk: tasks that a device differentiates at a time; by default the recipe's for such devices.
       json: print JSON in place of the table.
     """
-    return Call(topology, tasks_per_device, fsdp, json, arguments)
+    return Call(topology, tasks_per_device, fsdp, chunk, json, arguments)
 
 
 def _tasks(experiment: Experiment, call: Call, devices: int) -> int:

@@ -13,8 +13,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
+def stop_on_signals(*, forward: bool = False) -> Iterator[threading.Event]:
     """An event that the first signal sets; a second one ends the process at once, with exit code 130.
+
+    With ``forward``, for one of several processes, SIGTERM is left to jax, which tells it to all of them, and Ctrl-C
+    becomes one.
 
     Python runs signal handlers between bytecodes, so none would run while a compiled step is in progress. The
     signal's number is therefore also sent through a socket, which a thread reads.
@@ -22,6 +25,11 @@ def stop_on_signals() -> Iterator[threading.Event]:
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
+        return
+    if forward:
+        before = signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        yield stop
+        signal.signal(signal.SIGINT, before)
         return
     reader, writer = socket.socketpair()
     writer.setblocking(False)

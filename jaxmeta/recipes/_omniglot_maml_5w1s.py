@@ -30,7 +30,6 @@ def omniglot_maml_5w1s(
     first_order: bool = False,
     meta_lr: float = 3e-3,
     schedule: Literal["constant", "cosine"] = "constant",
-    chunk: int | None = None,
     test_tasks: int = 1_000,
 ) -> Experiment:
     """MAML on Omniglot, 5-way 1-shot. Published: 98.7 ± 0.4 % with transductive BatchNorm.
@@ -61,7 +60,6 @@ def omniglot_maml_5w1s(
       meta_lr: step size of the outer Adam; the authors' is 0.001.
       schedule: of the outer step size; constant as the authors', or a cosine that reaches zero at num_steps, which is
         better where training is short.
-      chunk: tasks differentiated at a time; by default one on a CPU, where it stays in cache, and all elsewhere.
       test_tasks: held-out tasks in the final measurement.
     """
     net = jm.backbones.Conv4(num_outputs=num_ways, features=features, head_init=head_init)
@@ -81,7 +79,6 @@ def omniglot_maml_5w1s(
         learner=make_learner(num_inner_steps),
         make_learner=make_learner,
         test_steps=tuple(sorted({num_inner_steps, num_test_steps})),
-        chunk=chunk,
         cpu_chunk=1,
         optimizer=optax.adam(optax.cosine_decay_schedule(meta_lr, num_steps) if schedule == "cosine" else meta_lr),
         train=tasks(train_split, num_queries),

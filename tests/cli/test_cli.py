@@ -16,6 +16,7 @@ from jaxmeta.recipes._curves import Algorithm as Curves
 
 OMNIGLOT = Path(__file__).parents[3] / "shared" / "data" / "omniglot"
 SINE = ["sinusoid_maml", "--num-steps", "4", "--test-tasks", "64", "--hidden", "8", "--num-test-steps", "2"]
+QUADRATICS = ["--rule", "schedule", "--num-inner-steps", "3", "--num-dims", "2", "--test-tasks", "8"]
 SMALL = ["--num-steps", "4", "--features", "4", "--test-tasks", "3", "--num-test-queries", "2"]
 TINY = {
     "glyphs_maml": [*SMALL, "--num-ways", "2", "--tasks-per-step", "2"],
@@ -108,6 +109,7 @@ def test_run_folder_of_images(name, tmp_path, capsys):
     assert files == {
         "config.json",
         "params",
+        "checkpoints",
         "metrics.jsonl",
         "timing.jsonl",
         "results.json",
@@ -126,6 +128,7 @@ def test_run_folder_of_regression(sine):
     assert files == {
         "config.json",
         "params",
+        "checkpoints",
         "metrics.jsonl",
         "timing.jsonl",
         "results.json",
@@ -272,3 +275,33 @@ def test_json_has_no_nan_and_no_numpy(tmp_path):
     append(tmp_path / "a.jsonl", {"x": 1}), append(tmp_path / "a.jsonl", {"x": 2})
     assert (tmp_path / "a.jsonl").read_text() == '{"x": 1}\n{"x": 2}\n'
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_run_that_was_cut_short_goes_on_as_if_it_had_not_been(tmp_path, capsys):
+    flags = ["quadratics", *QUADRATICS, "--num-steps", "150", "--checkpoint-every", "50", "--seed", "5"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert main(["train", *flags, "--out", str(whole)]) == 0
+    assert main(["train", *flags, "--out", str(cut), "--minutes", "0"]) == 0  # ends after the first interval
+    assert [json.loads(row)["step"] for row in (cut / "metrics.jsonl").read_bytes().splitlines()] == [50]
+    (cut / "results.json").unlink()
+    with open(cut / "metrics.jsonl", "ab") as file:
+        file.write(b'{"step": 100, "loss": 9.0}\n{"step": 150, "lo')  # written after the last checkpoint, when killed
+    capsys.readouterr()
+    assert main(["train", "--resume", str(cut)]) == 0
+    assert "from step 50" in capsys.readouterr().out
+    assert (cut / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert (cut / "results.json").read_bytes() == (whole / "results.json").read_bytes()
+    fails(capsys, ["train", "--resume", cut], "has finished", "choose another `--out`")
+    fails(capsys, ["train", "--resume", tmp_path], "is not a run folder")
+
+
+def test_knobs_of_the_computation(tmp_path, capsys):
+    out = tmp_path / "run"
+    knobs = ["--mesh", "task=2", "--fsdp", "--accumulate", "2", "--clip-norm", "1.0", "--guard", "task", "--chunk", "1"]
+    assert main(["train", *SINE, "--tasks-per-step", "4", *knobs, "--out", str(out)]) == 0
+    kept = json.loads((out / "config.json").read_text())["compute"]
+    assert kept == {"accumulate": 2, "clip_norm": 1.0, "guard": "task"}
+    assert "skipped_tasks" in (out / "metrics.jsonl").read_text()
+    fails(capsys, ["train", *SINE, "--mesh", "task=3"], "`--mesh task=3` does not divide the 25 tasks")
+    fails(capsys, ["train", *SINE, "--mesh", "data=2"], "must be like task=4, got 'data=2'")
+    fails(capsys, ["train", *SINE, "--accumulate", "0"], "`--accumulate` must be at least 1, got 0")

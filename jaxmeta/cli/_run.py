@@ -1,0 +1,206 @@
+"""A run: an experiment trained into its folder, saved as it goes, measured, and drawn."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmeta import checkpoint, parallel, plots
+from jaxmeta.fit import Diverged, Progress, fit
+from jaxmeta.recipes import Experiment
+from jaxmeta.step import init
+from jaxmeta.types import MetaState, Variables
+
+from . import _folder
+from ._compute import Compute
+from ._measure import Rows, measure, table
+from ._pictures import draw_tasks
+from ._progress import show_progress
+from ._signals import EXIT, stop_on_signals
+
+DIVERGED, LOST = 3, 4
+
+
+class Run(NamedTuple):
+    """What is run, where its results go, and how."""
+
+    experiment: Experiment
+    folder: Path
+    config: _folder.Config
+    compute: Compute
+    minutes: float | None = None
+
+
+def run(r: Run) -> int:
+    """Trains from the newest checkpoint, or from the start, and returns the exit code; what was reached is kept."""
+    try:
+        return _run(r)
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        _lost(error)
+
+
+def _run(r: Run) -> int:
+    e = r.compute.applied(r.experiment)
+    mesh, shard = r.compute.mesh_of(e), parallel.fsdp() if r.compute.fsdp else None
+    keeper = checkpoint.keep(r.folder / _folder.CHECKPOINTS, every=r.config.checkpoint_every)
+    start = init(e.learner, e.train, e.optimizer, key=jax.random.key(r.config.seed))
+    begin = keeper.restore(start, mesh=mesh, shard=shard) or start
+    rows = _folder.rows_until(r.folder, int(begin.step))
+    _say(f"{r.config.recipe}: {e.num_steps} steps of {e.tasks_per_step} tasks, into {r.folder}", begin)
+    with stop_on_signals(forward=jax.process_count() > 1) as stop:
+        ends = [_stopper(stop, int(begin.step)), _time_limit(r.minutes)]
+        state, message = _fit(r, e, begin, (mesh, shard), [_recorder(r.folder, rows), *ends, keeper])
+        status = "diverged" if message else "interrupted" if stop.is_set() else "finished"
+        keeper.save(state)
+        meta, results = local(state.meta, mesh), []
+        checkpoint.save(r.folder / _folder.PARAMS, meta)
+        if status == "finished":
+            results = _measure(e, meta, start.meta, mesh, stop.is_set)
+            status = "interrupted" if stop.is_set() else status
+        if _first():
+            _draw(r, e, rows, meta, status)
+            _write_results(r.folder, e, int(state.step), status, message, results)
+        keeper.close()
+    return _finish(r, e, status, message, results, int(state.step))
+
+
+def _fit(r: Run, e: Experiment, state: MetaState, lies: tuple, callbacks: list[Callable]) -> tuple[MetaState, str]:
+    """The state that was reached, and why training diverged, if it did."""
+    options: dict[str, Any] = {"num_steps": e.num_steps, "tasks_per_step": e.tasks_per_step, "log_every": e.log_every}
+    options |= {"chunk": e.chunk, "mesh": lies[0], "shard": lies[1], "guard": r.compute.guard}
+    if e.eval_every is not None:
+        options |= {"eval_sampler": e.val, "eval_every": e.eval_every, "eval_tasks": e.eval_tasks}
+    try:
+        with _progress(e.num_steps) as progress:
+            return fit(e.learner, e.train, e.optimizer, state, callbacks=[progress, *callbacks], **options)[0], ""
+    except Diverged as error:
+        return error.state, str(error)
+
+
+def _lost(error: Exception) -> NoReturn:
+    """Without the others there is nothing to wait for: not even for the end of their part of a checkpoint."""
+    me, processes = jax.process_index(), jax.process_count()
+    others = ", ".join(str(i) for i in range(processes) if i != me)
+    which = f"process {others} has" if processes == 2 else f"one of the processes {others} has"
+    reason = str(error).splitlines()[0][:300]
+    print(f"jaxmeta: error: {which} ended or cannot be reached, says process {me} ({reason}). "
+          "Start all of them again with `jaxmeta train --resume RUN`.", file=sys.stderr, flush=True)  # fmt: skip
+    os._exit(LOST)
+
+
+def local(meta: Variables, mesh: Any) -> Variables:
+    """Whole arrays of this process alone, wherever their parts lay."""
+    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), parallel.place(meta, mesh))
+
+
+def _first() -> bool:
+    return jax.process_index() == 0
+
+
+def _say(text: str, state: MetaState) -> None:
+    if _first():
+        step = int(state.step)
+        print(f"{text}, from step {step}" if step else text, flush=True)
+
+
+def _progress(num_steps: int) -> Any:
+    return show_progress(num_steps) if _first() else nullcontext(lambda at: None)
+
+
+def _stopper(stop: Any, begin: int) -> Callable[[Progress], bool]:
+    """Whether a signal came; of several processes, whether one came to any, at the same step for all."""
+    asked = begin
+
+    def stopped(at: Progress) -> bool:
+        nonlocal asked
+        if jax.process_count() > 1:
+            from jax.experimental.multihost_utils import reached_preemption_sync_point as reached
+
+            if any([reached(step) for step in range(asked + 1, at.step + 1)]):  # jax agrees on one of these steps
+                stop.set()
+            asked = at.step
+        return stop.is_set()
+
+    return stopped
+
+
+def _time_limit(minutes: float | None) -> Callable[[Progress], bool]:
+    """After so many minutes by the clock of process 0, which the others ask."""
+    begin = time.perf_counter()
+
+    def over(at: Progress) -> bool:
+        if minutes is None:
+            return False
+        late = time.perf_counter() - begin >= 60 * minutes
+        if jax.process_count() > 1:
+            from jax.experimental.multihost_utils import broadcast_one_to_all
+
+            late = bool(broadcast_one_to_all(np.array(late)))
+        return late
+
+    return over
+
+
+def _recorder(folder: Path, rows: Rows) -> Callable[[Progress], None]:
+    """Writes a row per interval: what is the same in every run of a seed, and apart from it what is not."""
+    begin = time.perf_counter()
+
+    def record(at: Progress) -> None:
+        row = {"step": at.step, **{name: float(value) for name, value in sorted(at.metrics.items())}}
+        for name, estimate in sorted((at.estimates or {}).items()):
+            row |= {f"eval/{name}": estimate.mean, f"eval/{name}/ci95": estimate.ci95}
+        rows.append(row)
+        if _first():
+            _folder.append(folder / _folder.METRICS, row)
+            seconds = round(time.perf_counter() - begin, 3)
+            timing = {"seconds": seconds, "tasks_per_second": round(at.tasks_per_second, 2)}
+            _folder.append(folder / _folder.TIMING, {"step": at.step, **timing})
+
+    return record
+
+
+def _measure(e: Experiment, meta: Variables, initial: Variables, mesh: Any, stopped: Callable[[], bool]) -> Rows:
+    from rich.console import Console
+
+    with Console(quiet=not _first()).status("measuring on held-out tasks") as status:
+        say = lambda name: status.update(f"measuring on held-out tasks: {name}")
+        stopped = stopped if jax.process_count() == 1 else lambda: False  # what all processes do, they do alike
+        return measure(e, meta, initial, e.test, e.test_tasks, mesh=mesh, say=say, stopped=stopped)
+
+
+def _draw(r: Run, e: Experiment, rows: Rows, meta: Variables, status: str) -> None:
+    if rows:
+        plots.learning_curve(rows, r.folder / "learning_curve.png", title=f"Training, seed {r.config.seed}")
+    if status == "finished":
+        draw_tasks(r.folder, e, meta)
+
+
+def _write_results(folder: Path, e: Experiment, step: int, status: str, message: str, rows: Rows) -> None:
+    about = {"format": _folder.FORMAT, "status": status, "step": step, "num_steps": e.num_steps}
+    about |= {"message": message} if message else {}
+    _folder.write_json(folder / _folder.RESULTS, {**about, "rows": rows, "published": e.published})
+
+
+def _finish(r: Run, e: Experiment, status: str, message: str, rows: Rows, step: int) -> int:
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False, quiet=not _first())
+    if rows:
+        console.print(table(rows, e.published))
+    if status == "finished":
+        console.print(f"run folder: {r.folder}   (again, on other tasks: jaxmeta evaluate {r.folder})", soft_wrap=True)
+        return 0
+    if message:
+        console.print(message, soft_wrap=True)
+    kept = f"{status} at step {step} of {e.num_steps}; what was reached is in {r.folder}"
+    console.print(f"{kept} (to go on: jaxmeta train --resume {r.folder})", soft_wrap=True)
+    return EXIT if status == "interrupted" else DIVERGED
