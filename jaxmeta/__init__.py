@@ -6,7 +6,7 @@ The public names, in reading order. `backbones` and `recipes` need flax and load
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import algorithms, attacks, datasets, implicit, inner, losses, ops, parallel, rules, tasks
+from . import algorithms, attacks, datasets, implicit, inner, losses, ops, parallel, planning, rules, tasks
 from .algorithms import *
 from .algorithms import centre_features
 from .evaluation import (
@@ -38,7 +38,7 @@ __all__ = [
     "init", "meta_step", "backprop", "fit", "feed", "Progress", "Profile", "EarlyStopping", "Diverged",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",
     "robust_accuracy", "forgetting_curve", "Forgetting",
-    "algorithms", "attacks", "parallel", "recipes", "checkpoint", "plots", "ops",
+    "algorithms", "attacks", "parallel", "planning", "recipes", "checkpoint", "plots", "ops",
 ]  # fmt: skip
 __all__ += algorithms.__all__
 

@@ -13,7 +13,7 @@ import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
 MODULES = """losses inner implicit rules cells tasks datasets algorithms backbones ops plots checkpoint recipes attacks
-    parallel guards""".split()
+    parallel guards planning""".split()
 
 
 def public():
@@ -59,6 +59,7 @@ ROOMS = {
     "step": {"types", "checks", "parallel", "guards"},
     "evaluation": {"types", "losses", "attacks", "parallel", "step"},
     "feed": {"types", "tasks", "parallel", "step"},
+    "planning": {"types", "step", "parallel"},
     "fit": {"types", "parallel", "step", "evaluation", "feed"},
     "tasks": {"types"},
     "datasets": {"types"},

@@ -57,7 +57,7 @@ class Compute:
         size = math.gcd(e.tasks_per_step, devices)
         if jax.process_count() > 1 and size < devices:
             raise ValueError(f"{devices} devices cannot share the {e.tasks_per_step} tasks of a step evenly.")
-        shared_kernels = jax.default_backend() == "cpu" and e.chunk is None  # are fastest in one piece there
+        shared_kernels = jax.default_backend() == "cpu" and e.chunk_on("cpu") is None  # are fastest in one piece there
         alone = size == 1 or (shared_kernels and not self.fsdp)
         return None if alone and jax.process_count() == 1 else parallel.make_mesh(size)
 
@@ -79,7 +79,7 @@ class Compute:
             optimizer = optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)
         if self.accumulate != 1:
             optimizer = optax.MultiSteps(optimizer, self.accumulate).gradient_transformation()
-        return e._replace(optimizer=optimizer, chunk=self.chunk or e.chunk)
+        return e._replace(optimizer=optimizer, chunk=self.chunk or e.chunk_on(jax.default_backend()))
 
 
 DEFAULT = Compute()

@@ -11,7 +11,7 @@ import optax
 import jaxmeta as jm
 
 from ..types import ClassSet, MetaLearner, Model
-from ._experiment import Experiment, by_steps, cpu_chunk
+from ._experiment import Experiment, by_steps
 
 PGD = partial(jm.attacks.pgd, radius=0.1, num_steps=3)
 STEP = {"inner_optimizer": optax.sgd(0.5), "num_steps": 1}
@@ -136,7 +136,7 @@ def characters(
         tasks_per_step=tasks_per_step or (1 if labels else 4 if reptile else 16),
         make_learner=by_steps(partial(jm.reptile, model, jm.losses.cross_entropy, **REPTILE)) if reptile else None,
         test_steps=(8,) if reptile else (),
-        chunk=cpu_chunk(None) if moves and algorithm != "anil" else None,  # whose convolutions all tasks share
+        cpu_chunk=1 if moves and algorithm != "anil" else None,  # whose convolutions all tasks share
         log_every=25,
         test_tasks=test_tasks,
         published="none: one network and protocol for all algorithms",
