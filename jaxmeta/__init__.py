@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import algorithms, attacks, datasets, implicit, inner, losses, ops, parallel, planning, rules, tasks
 from .algorithms import *
 from .algorithms import centre_features
+from .callbacks import EarlyStopping, Progress
 from .evaluation import (
     Forgetting,
     adaptation_curve,
@@ -19,7 +20,7 @@ from .evaluation import (
     task_metrics,
 )
 from .feed import feed
-from .fit import Diverged, EarlyStopping, Profile, Progress, fit
+from .fit import Diverged, Profile, fit
 from .learner import Adapted, episodic
 from .models import from_functions, from_linen, from_nnx, identity
 from .step import backprop, init, meta_step

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmeta import checkpoint, parallel, plots
-from jaxmeta.fit import Diverged, Progress, fit
+from jaxmeta.callbacks import Progress
+from jaxmeta.fit import Diverged, fit
 from jaxmeta.recipes import Experiment
 from jaxmeta.step import init
 from jaxmeta.types import MetaState, Variables
