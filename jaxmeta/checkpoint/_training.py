@@ -112,8 +112,9 @@ class Keeper:
         except Exception as error:  # of a full disk orbax, tensorstore and the system each speak in their own way
             whole = [s for s in self.steps() if s != step]
             before = f"that of step {whole[-1]} is whole" if whole else "there is none before it"
+            reason = full if (full := "No space left on device") in str(error) else first_line(error)
             raise OSError(
-                f"a checkpoint up to step {step} could not be written into {self.folder!r} ({first_line(error)}); "
+                f"a checkpoint up to step {step} could not be written into {self.folder!r} ({reason}); "
                 f"{before}. Make room there, and go on from it."
             ) from error
 
