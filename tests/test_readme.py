@@ -31,6 +31,16 @@ def test_scaling_up(tmp_path, monkeypatch):
     assert int(names["state"].step) == 20 and names["keeper"].steps() == [20]
 
 
+def test_class_sets_that_do_not_fit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.zeros((240, 28, 28, 1), np.uint8).tofile("images.u8")
+    names = {"jm": jm, "numpy": np}
+    exec(BLOCKS[5], names)
+    import jax
+
+    assert names["sampler"](jax.random.key(0)).query.x.shape == (75, 28, 28, 1)
+
+
 def test_ones_own_data(tmp_path):
     """The folder of the README becomes a sampler; from_tfds and omniglot have tests of their own."""
     for i in range(6):
