@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py
 
-MAML as in `glyphs_maml` at 16 tasks a step. Devices and processes share the machine's cores, and one device alone already
+MAML as in `glyphs_maml` at 16 tasks a step. Devices and processes share the cores, and one device alone already
 uses all of them within its operations: more devices than cores can gain nothing, and none of this says how machines
 with accelerators scale. Arrangements take turns; processes talk over loopback.
 """
