@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,17 @@ def about() -> dict[str, Any]:
     }
 
 
-def write(name: str, rows: list[dict[str, Any]]) -> None:
-    """Prints the rows as a table and writes them to ``results/<name>.json``."""
+def write(name: str, rows: list[dict[str, Any]], notes: Sequence[str] = ()) -> None:
+    """Prints the rows as a table, with notes beneath, and writes them to ``results/<name>.json``."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for row in rows:
         print("| " + " | ".join(_show(row.get(column, "")) for column in columns) + " |")
+    for note in notes:
+        print(f"\n{note}")
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({**about(), "rows": rows}, indent=2) + "\n")
+    about_it = about() | ({"notes": list(notes)} if notes else {})
+    (RESULTS / f"{name}.json").write_text(json.dumps({**about_it, "rows": rows}, indent=2) + "\n")
 
 
 def _show(value: Any) -> str:

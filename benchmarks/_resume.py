@@ -15,7 +15,9 @@ from _report import RESULTS, write
 Row = dict[str, Any]
 
 
-def resume(name: str, items: Sequence[str], make: Callable[[str], Row], one: str | None) -> list[Row]:
+def resume(
+    name: str, items: Sequence[str], make: Callable[[str], Row], one: str | None, notes: Sequence[str] = ()
+) -> list[Row]:
     """The rows of ``results/<name>.json``, after those of ``items`` that were missing have been made.
 
     The script calls itself with the same arguments and ``--one ITEM``; a process with ``one`` makes that row, prints
@@ -38,7 +40,7 @@ def resume(name: str, items: Sequence[str], make: Callable[[str], Row], one: str
                 continue
             rows[done.result()["item"]] = done.result()
             rows = {item: rows[item] for item in sorted(rows, key=lambda i: items.index(i) if i in items else -1)}
-            write(name, list(rows.values()))
+            write(name, list(rows.values()), notes)
     return list(rows.values())
 
 

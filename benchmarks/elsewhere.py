@@ -20,7 +20,6 @@ from _resume import resume
 import jaxmeta as jm
 from jaxmeta.recipes import Experiment
 from jaxmeta.recipes._characters import BY_FEATURES, BY_LABELS, BY_STEPS, drawn
-from jaxmeta.recipes._experiment import cpu_chunk
 
 SOURCES = ("glyphs", "omniglot", "grocery")
 ALGORITHMS = ("maml", "anil", "protonet", "r2d2", "baseline", "baseline_plus_plus", "rfs")
@@ -70,7 +69,7 @@ def run(source: str, algorithm: str, data_dir: str, minutes: float, num_steps: i
         test=train,
         num_steps=num_steps,
         tasks_per_step=1 if labels else 16,
-        chunk=cpu_chunk(None) if algorithm == "maml" else None,
+        cpu_chunk=1 if algorithm == "maml" else None,
         published="",
     )
     state = trained(e, minutes)

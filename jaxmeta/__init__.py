@@ -6,9 +6,10 @@ The public names, in reading order. `backbones` and `recipes` need flax and load
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import algorithms, attacks, datasets, implicit, inner, losses, ops, parallel, rules, tasks
+from . import algorithms, attacks, datasets, implicit, inner, losses, ops, parallel, planning, rules, tasks
 from .algorithms import *
 from .algorithms import centre_features
+from .callbacks import EarlyStopping, Progress
 from .evaluation import (
     Forgetting,
     adaptation_curve,
@@ -19,7 +20,7 @@ from .evaluation import (
     task_metrics,
 )
 from .feed import feed
-from .fit import Diverged, EarlyStopping, Progress, fit
+from .fit import Diverged, Profile, fit
 from .learner import Adapted, episodic
 from .models import from_functions, from_linen, from_nnx, identity
 from .step import backprop, init, meta_step
@@ -35,10 +36,10 @@ __all__ = [
     "from_linen", "from_nnx", "from_functions", "identity", "backbones", "losses", "inner", "implicit", "rules",
     "episodic", "Adapted", "centre_features",
     "tasks", "datasets",
-    "init", "meta_step", "backprop", "fit", "feed", "Progress", "EarlyStopping", "Diverged",
+    "init", "meta_step", "backprop", "fit", "feed", "Progress", "Profile", "EarlyStopping", "Diverged",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",
     "robust_accuracy", "forgetting_curve", "Forgetting",
-    "algorithms", "attacks", "parallel", "recipes", "checkpoint", "plots", "ops",
+    "algorithms", "attacks", "parallel", "planning", "recipes", "checkpoint", "plots", "ops",
 ]  # fmt: skip
 __all__ += algorithms.__all__
 

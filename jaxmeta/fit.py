@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -11,33 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from .callbacks import Progress
 from .evaluation import evaluate, evaluate_seeds
 from .feed import given_to_steps
 from .parallel import Rule, auto_mesh, place
 from .step import draw_tasks, meta_step
-from .types import Estimate, MetaLearner, MetaState, Sampler, Task, Variables
+from .types import Estimate, MetaLearner, MetaState, Sampler, Task
 
 History = dict[str, np.ndarray]
 
 
-class Progress(NamedTuple):
-    """What a callback sees after every dispatch.
+class Profile(NamedTuple):
+    """Steps ``start`` up to ``stop``, counted from 0, whose trace goes into ``folder``, for xprof or Perfetto."""
 
-    Attributes:
-      step: meta-steps done.
-      state: the state reached; copy what should outlive the call, its buffers are reused.
-      num_steps: where training ends.
-      metrics: each metric's mean over the steps since the last call (``[S]`` for several seeds).
-      estimates: the validation's estimates, where one has just run.
-      tasks_per_second: rate since the last call, validation left out; the first one includes compilation.
-    """
-
-    step: int
-    state: MetaState
-    num_steps: int
-    metrics: dict[str, Any]
-    estimates: dict[str, Estimate] | None
-    tasks_per_second: float
+    start: int
+    stop: int
+    folder: str
 
 
 class Diverged(FloatingPointError):
@@ -66,6 +56,7 @@ def fit(
     eval_every: int | None = None,
     eval_tasks: int = 200,
     callbacks: Iterable[Callable[[Progress], Any]] = (),
+    profile: Profile | None = None,
     max_skipped: int = 50,
 ) -> tuple[MetaState, History]:
     """Meta-trains up to ``state.step == num_steps``.
@@ -89,6 +80,7 @@ def fit(
       eval_every: steps between validations; none by default.
       eval_tasks: tasks per validation, the same ones each time.
       callbacks: each is called with a `Progress`; one that returns something true ends training.
+      profile: steps of which a trace is written.
       max_skipped: raise after so many updates in a row that were not finite.
 
     Returns:
@@ -125,8 +117,12 @@ def fit(
     while at < num_steps:
         until = min(at + log_every - at % log_every, num_steps, _next(at, eval_every, num_steps))
         begin = time.perf_counter()
-        state, buffers = run(state, buffers, source, until - at)
-        rows = {name: np.array(row[: until - at]) for name, row in buffers.items()}  # copied: buffers are reused
+        for first, last in _pieces(at, until, profile):
+            with _traced(profile, first):
+                state, buffers = jax.block_until_ready(run(state, buffers, source, first - at, last - at))
+        rows = {
+            name: np.array(row[: until - at]) for name, row in (buffers or {}).items()
+        }  # copied: buffers are reused
         seconds = time.perf_counter() - begin
         log.add_steps(np.arange(at + 1, until + 1), rows)
         bad, worst = _count_skipped(bad, rows)
@@ -145,45 +141,6 @@ def fit(
     return state, log.history()
 
 
-@dataclass
-class EarlyStopping:
-    """A callback that ends training when a validation metric has stopped improving, and keeps the best `meta`.
-
-    Attributes:
-      metric: a name among the validation's estimates.
-      patience: validations without improvement before it stops.
-      mode: whether larger (``"max"``) or smaller (``"min"``) is better.
-      best_meta: the meta-parameters of the best validation; `best_step` and `best` say when and how good.
-
-    Example:
-      >>> stopping = EarlyStopping("accuracy", patience=5)
-      >>> # fit(..., eval_sampler=val, eval_every=500, callbacks=[stopping]); use stopping.best_meta
-    """
-
-    metric: str
-    patience: int = 10
-    mode: Literal["max", "min"] = "max"
-    best: float | None = field(default=None, init=False)
-    best_step: int | None = field(default=None, init=False)
-    best_meta: Variables | None = field(default=None, init=False)
-    _waited: int = field(default=0, init=False)
-
-    def __call__(self, progress: Progress) -> bool:
-        if progress.estimates is None:
-            return False
-        if self.metric not in progress.estimates:
-            raise ValueError(
-                f"`metric` {self.metric!r} is not among the validation's metrics {sorted(progress.estimates)}."
-            )
-        value = progress.estimates[self.metric].mean
-        if self.best is None or (value > self.best if self.mode == "max" else value < self.best):
-            self.best, self.best_step, self._waited = value, progress.step, 0
-            self.best_meta = jax.tree.map(jnp.copy, progress.state.meta)
-        else:
-            self._waited += 1
-        return self._waited >= self.patience
-
-
 @lru_cache(maxsize=32)
 def _meta_step(learner, optimizer, chunk: int | None, mesh, shard, guard) -> Callable:
     """One and the same function for the same arguments, so that a second `fit` does not compile."""
@@ -192,7 +149,7 @@ def _meta_step(learner, optimizer, chunk: int | None, mesh, shard, guard) -> Cal
 
 @lru_cache(maxsize=32)
 def _runner(step: Callable, tasks_per_step: int, capacity: int, mesh) -> Callable:
-    """``(state, rows, source, num_steps) -> (state, rows)``, one program whatever the number of steps.
+    """``(state, rows, source, first, last) -> (state, rows)``, one program whatever the number of steps.
 
     Each step takes what comes next from ``source``: the sampler, or tasks from the host. The steps of a dispatch are
     one loop on the device where they take the sampler. On a CPU they are dispatched one by one: XLA does not give
@@ -210,21 +167,21 @@ def _runner(step: Callable, tasks_per_step: int, capacity: int, mesh) -> Callabl
         state, metrics = seeds(carry[0], given)
         return state, jax.tree.map(lambda row, m: row.at[i].set(m), carry[1], metrics)
 
-    def loop(carry, sampler: Sampler, num_steps):
-        return jax.lax.fori_loop(0, num_steps, partial(record, given=sampler), carry)
+    def loop(carry, sampler: Sampler, first, last):
+        return jax.lax.fori_loop(first, last, partial(record, given=sampler), carry)
 
     one, many = jax.jit(record, donate_argnums=1), jax.jit(loop, donate_argnums=0)
 
-    def run(state: MetaState, rows: Any, source: Iterator[Any], num_steps: int):
+    def run(state: MetaState, rows: Any, source: Iterator[Any], first: int, last: int):
         given, done = next(source), None
         if rows is None:
             shapes = jax.eval_shape(seeds, state, given)[1]
             rows = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
         carry = state, rows
         if jax.default_backend() != "cpu" and not isinstance(given, Task):
-            return many(carry, given, num_steps)
-        for i in range(num_steps):
-            carry = one(i, carry, given if i == 0 else next(source))
+            return many(carry, given, first, last)
+        for i in range(first, last):
+            carry = one(i, carry, given if i == first else next(source))
             if mesh is not None:  # XLA's CPU devices wait for one another for ever with some 32 steps in flight
                 jax.block_until_ready(carry)
             elif isinstance(given, Task):  # the tasks of two steps at most wait on the device for their turn
@@ -261,6 +218,18 @@ class _Log:
             out[f"eval/{name}"] = np.array([found[name].mean for _, found in self._estimates])
             out[f"eval/{name}/ci95"] = np.array([found[name].ci95 for _, found in self._estimates])
         return out
+
+
+def _pieces(at: int, until: int, profile: Profile | None) -> Iterator[tuple[int, int]]:
+    """The steps from ``at`` to ``until`` in one piece, or cut where a trace begins and ends."""
+    cuts = {at, until} | {cut for cut in (profile or ())[:2] if at < cut < until}
+    return pairwise(sorted(cuts))
+
+
+def _traced(profile: Profile | None, step: int) -> Any:
+    if profile is None or not profile.start <= step < profile.stop:
+        return nullcontext()
+    return jax.profiler.trace(profile.folder)
 
 
 def _next(at: int, every: int | None, end: int) -> int:

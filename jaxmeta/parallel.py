@@ -46,7 +46,7 @@ def start(
     num_processes: int | None = None,
     process_id: int | None = None,
     *,
-    timeout: int = 60,
+    timeout: int = 30,
 ) -> None:
     """Joins the processes of one run, each with its own devices; call it before anything else touches a device.
 
@@ -56,7 +56,7 @@ def start(
     Args:
       coordinator: ``"host:port"`` of process 0.
       num_processes, process_id: how many there are, and which one this is, from 0.
-      timeout: seconds after which a process that no longer answers ends the others.
+      timeout: seconds without a sign of life after which a process counts as lost, and the others end, naming it.
 
     Raises:
       ValueError: if only some of the three are given, or the id is not one of theirs.

@@ -13,14 +13,10 @@ from jaxmeta import parallel
 from jaxmeta.step import draw_tasks
 
 
-def data() -> jm.ClassSet:
-    images = np.random.default_rng(0).integers(0, 256, (30 * 6, 8, 8, 1), np.uint8)
-    return jm.datasets.from_arrays(images, np.repeat(np.arange(30), 6))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
+    parser.add_argument("--data-dir", required=True, help="folder of the Omniglot zips")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--id", type=int, default=0)
@@ -36,10 +32,11 @@ def main() -> None:
         parallel.start(f"127.0.0.1:{o.port}", o.processes, o.id)
     mesh = parallel.make_mesh() if o.devices * o.processes > 1 else None
     shard = parallel.fsdp(min_size=64) if o.fsdp else None
+    data = jm.datasets.omniglot("val", data_dir=o.data_dir)
     make = jm.tasks.streamed if o.streamed else jm.tasks.episodes
-    sampler = make(data(), num_ways=3, num_shots=1, num_queries=2, rotate="extra")
-    model = jm.from_linen(jm.backbones.Conv4(num_outputs=3, features=8))
-    learner = jm.maml(model, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.1), num_steps=2)
+    sampler = make(data, num_ways=5, num_shots=1, num_queries=2, rotate="extra")
+    model = jm.from_linen(jm.backbones.Conv4(num_outputs=5, features=8))
+    learner = jm.maml(model, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.4), num_steps=1)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
     state = jm.init(learner, sampler, optimizer, key=jax.random.key(0))
     if not o.float32:

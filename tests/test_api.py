@@ -13,7 +13,7 @@ import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
 MODULES = """losses inner implicit rules cells tasks datasets algorithms backbones ops plots checkpoint recipes attacks
-    parallel guards""".split()
+    parallel guards planning""".split()
 
 
 def public():
@@ -59,7 +59,9 @@ ROOMS = {
     "step": {"types", "checks", "parallel", "guards"},
     "evaluation": {"types", "losses", "attacks", "parallel", "step"},
     "feed": {"types", "tasks", "parallel", "step"},
-    "fit": {"types", "parallel", "step", "evaluation", "feed"},
+    "planning": {"types", "step", "parallel"},
+    "callbacks": {"types"},
+    "fit": {"types", "callbacks", "parallel", "step", "evaluation", "feed"},
     "tasks": {"types"},
     "datasets": {"types"},
     "checkpoint": {"types", "parallel"},

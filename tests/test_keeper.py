@@ -2,7 +2,10 @@
 
 import json
 import logging
+import re
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -110,6 +113,37 @@ def test_a_damaged_checkpoint_and_an_unknown_format(tmp_path):
             path.write_bytes(path.read_bytes()[:10])
     with pytest.raises(ValueError, match="is damaged or cut short"):
         checkpoint.keep(tmp_path).restore(STATE)
+
+
+FULL_DISK = """
+import sys, jax, optax, jaxmeta as jm
+from jaxmeta import checkpoint
+model = jm.from_linen(jm.backbones.MLP((128, 128), num_outputs=1))
+sampler, optimizer, learner = jm.tasks.sinusoid(), optax.adam(1e-3), jm.maml(model, jm.losses.mse)
+start = jm.init(learner, sampler, optimizer, key=jax.random.key(0))
+keeper = checkpoint.keep(sys.argv[1], every=1, max_to_keep=99)
+try:
+    options = {"num_steps": 40, "tasks_per_step": 1, "log_every": 1, "callbacks": [keeper]}
+    jm.fit(learner, sampler, optimizer, start, **options)
+    keeper.close()
+except OSError as error:
+    print(error)
+print("goes on from", int(checkpoint.keep(sys.argv[1]).restore(start).step), "of", keeper.steps()[-1])
+"""
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(tmp_path):
+    if subprocess.run(
+        ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], capture_output=True
+    ).returncode:
+        pytest.skip("needs to mount a small tmpfs, which takes root in a name space of its own")
+    script = f'mount -t tmpfs -o size=2m tmpfs {tmp_path} && {sys.executable} -c "$1" {tmp_path}/kept'
+    done = subprocess.run(["unshare", "-m", "bash", "-c", script, "", FULL_DISK], capture_output=True, text=True)
+    said = re.search(
+        r"could not be written into .* \(No space left on device\); that of step (\d+) is whole", done.stdout
+    )
+    assert said is not None, done.stdout + done.stderr[-2000:]
+    assert f"goes on from {said[1]} of {said[1]}" in done.stdout
 
 
 def test_mistakes(tmp_path):

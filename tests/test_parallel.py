@@ -23,11 +23,16 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
+OMNIGLOT = Path(__file__).parents[2] / "shared" / "data" / "omniglot"
+needs_omniglot = pytest.mark.skipif(not OMNIGLOT.is_dir(), reason=f"needs the official Omniglot zips in {OMNIGLOT}")
+
+
 @cache
 def ran(devices: int = 1, processes: int = 1, *flags: str) -> list[dict]:
     """What each process of a run saved."""
     folder, port = Path(mkdtemp()), str(free_port())
     common = [sys.executable, str(WORKER), "--devices", str(devices), "--processes", str(processes), "--port", port]
+    common += ["--data-dir", str(OMNIGLOT)]
     commands = [[*common, "--id", str(i), *flags, str(folder / f"{i}.npz")] for i in range(processes)]
     running = [subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for c in commands]
     said = [p.communicate(timeout=400)[0] for p in running]
@@ -39,7 +44,11 @@ def params(run: dict) -> np.ndarray:
     return np.concatenate([run[name].ravel() for name in sorted(run) if name.startswith("params/")])
 
 
-@pytest.mark.parametrize("spread", [(4,), (4, 1, "--fsdp"), (2, 2), (2, 2, "--fsdp")], ids=str)
+SLOW = [pytest.param(s, marks=pytest.mark.slow) for s in ((4, 1, "--fsdp"), (2, 2))]
+
+
+@needs_omniglot
+@pytest.mark.parametrize("spread", [(4,), (2, 2, "--fsdp"), *SLOW], ids=str)
 def test_200_steps_in_float64_are_those_of_one_device(spread):
     (alone,), runs = ran(), ran(*spread)
     for run in runs:
@@ -49,13 +58,15 @@ def test_200_steps_in_float64_are_those_of_one_device(spread):
         assert any("task" in spec for spec in run["spread"]) == ("--fsdp" in spread)
 
 
-@pytest.mark.parametrize("spread", [(4,), (2, 2)], ids=str)
+@needs_omniglot
+@pytest.mark.parametrize("spread", [(4,), (2, 2, "--fsdp")], ids=str)
 def test_the_tasks_are_the_very_same(spread):
     (alone,), runs = ran(), ran(*spread)
     for name in [name for name in alone if name.startswith("tasks/")]:
         np.testing.assert_array_equal(np.concatenate([run[name] for run in runs]), alone[name])
 
 
+@needs_omniglot
 def test_one_float32_step_agrees():
     (alone,), (spread, _) = ran(1, 1, "--float32", "--steps", "1"), ran(2, 2, "--float32", "--steps", "1")
     np.testing.assert_allclose(spread["loss"], alone["loss"], rtol=1e-5)

@@ -23,6 +23,24 @@ def test_blocks_in_order(capsys):
     assert isinstance(names["model"], jm.Model)
 
 
+def test_scaling_up(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(BLOCKS[0].replace("num_steps=2_000", "num_steps=4").replace("num_tasks=600", "num_tasks=4"), names)
+    exec(BLOCKS[4].replace("num_steps=2_000", "num_steps=20"), names)
+    assert int(names["state"].step) == 20 and names["keeper"].steps() == [20]
+
+
+def test_class_sets_that_do_not_fit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.zeros((240, 28, 28, 1), np.uint8).tofile("images.u8")
+    names = {"jm": jm, "numpy": np}
+    exec(BLOCKS[5], names)
+    import jax
+
+    assert names["sampler"](jax.random.key(0)).query.x.shape == (75, 28, 28, 1)
+
+
 def test_ones_own_data(tmp_path):
     """The folder of the README becomes a sampler; from_tfds and omniglot have tests of their own."""
     for i in range(6):

@@ -31,7 +31,7 @@ def soft_kmeans(
     num_steps: int = 1,
     num_ways: int | None = None,
 ) -> MetaLearner:
-    r"""ProtoNet whose class means take steps of soft k-means over unlabelled embeddings $\tilde z_j$ as well.
+    r"""ProtoNet whose class means, `Clusters`, take steps of soft k-means over unlabelled points $\tilde z_j$ as well.
 
     With $c_w$ the mean of the $n_w$ labelled embeddings at first, each step shares out every unlabelled point,
     $q_{jw} = \mathrm{softmax}_w(-\|\tilde z_j - c_w\|^2)$, and takes the mean of all,
@@ -47,9 +47,6 @@ def soft_kmeans(
         a single task with labels below 0 is refused there as malformed.
       num_steps: steps of soft k-means; the paper found no use in more than 1. With 0 it is `protonet`.
       num_ways: the number of classes, for support sets whose `Batch` has no ``ways``.
-
-    Returns:
-      A `MetaLearner`; `adapt` returns `Clusters`.
 
     Raises:
       ValueError: for an unknown ``unlabelled``, a negative ``num_steps``, or a support set without ``ways`` when

@@ -53,9 +53,8 @@ class Keeper:
         if step == self._saved:
             return
         leaves = {name: jnp.copy(leaf) for name, leaf in by_name(_plain(state)).items()}  # `fit` reuses its buffers
-        about = {"format": FORMAT, "kind": "jaxmeta.MetaState"}
-        self._say(lambda: self._manager.save(step, args=ocp.args.StandardSave(leaves), metrics=metrics or None,
-                                             custom_metadata=about), step)  # fmt: skip
+        how: dict[str, Any] = {"metrics": metrics or None, "custom_metadata": {"format": FORMAT}}
+        self._say(lambda: self._manager.save(step, args=ocp.args.StandardSave(leaves), **how), step)
         self._saved = step
 
     def restore(self, like: MetaState, *, mesh: Mesh | None = None, shard: Rule | None = None) -> MetaState | None:
@@ -113,8 +112,9 @@ class Keeper:
         except Exception as error:  # of a full disk orbax, tensorstore and the system each speak in their own way
             whole = [s for s in self.steps() if s != step]
             before = f"that of step {whole[-1]} is whole" if whole else "there is none before it"
+            reason = full if (full := "No space left on device") in str(error) else first_line(error)
             raise OSError(
-                f"a checkpoint up to step {step} could not be written into {self.folder!r} ({first_line(error)}); "
+                f"a checkpoint up to step {step} could not be written into {self.folder!r} ({reason}); "
                 f"{before}. Make room there, and go on from it."
             ) from error
 

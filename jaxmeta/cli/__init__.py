@@ -1,6 +1,7 @@
-"""The command line: ``jaxmeta train | evaluate | list``, thin over the library.
+"""The command line: ``jaxmeta train | evaluate | plan | list``, thin over the library.
 
-Exit codes: 0 done, 2 a mistake in the call or its files, 3 training diverged, 130 stopped by Ctrl-C or SIGTERM.
+Exit codes: 0 done, 2 a mistake in the call or its files, 3 training diverged, 4 another process of the run
+was lost, 130 stopped by Ctrl-C or SIGTERM.
 """
 
 import os
@@ -10,21 +11,30 @@ from collections.abc import Callable, Sequence
 from ._evaluate import evaluate
 from ._list import list_names
 from ._names import near
+from ._plan import plan
 from ._train import train
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": train, "evaluate": evaluate, "list": list_names}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "plan": plan,
+    "list": list_names,
+}
 
 _HELP = """\
 jaxmeta: learn to learn, from the command line.
 
   jaxmeta train [RECIPE] [flags]    meta-train, measure on held-out classes, write a run folder
+  jaxmeta train --resume RUN        go on with a run that was cut short
   jaxmeta evaluate RUN [flags]      measure a run folder again: other tasks, other inner steps
+  jaxmeta plan [RECIPE] [flags]     memory, arithmetic and communication of a step on TPUs that need not be there
   jaxmeta list [WHAT]               recipes, algorithms, datasets, tasks, backbones
 
 Start with `jaxmeta train`: minutes on a laptop, no data needed. `jaxmeta train RECIPE --help` explains the flags
 of a recipe, `jaxmeta list recipes` names them all; `jaxmeta --version`.
 
-Ctrl-C ends training after the step in progress and keeps what was reached; a second Ctrl-C stops at once.
+Ctrl-C or SIGTERM ends training after the steps in progress and keeps what was reached; a second Ctrl-C stops at once.
+Exit codes: 0 done, 2 a mistake in the call, 3 diverged, 4 another process of the run was lost, 130 stopped by a signal.
 JAXMETA_CACHE    folder for prepared data and compiled programs (~/.cache/jaxmeta)
 JAXMETA_DEBUG=1  show the traceback of an error
 """
@@ -48,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
     except KeyboardInterrupt:
         return 130
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if os.environ.get("JAXMETA_DEBUG"):
             raise
         print(f"jaxmeta: error: {error}", file=sys.stderr)

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import jax
 import optax
 
 from jaxmeta import parallel
+from jaxmeta.fit import Profile
 from jaxmeta.recipes import Experiment
 
 
@@ -27,6 +29,8 @@ class Compute:
     """largest norm of a meta-gradient; larger ones are scaled down to it"""
     guard: Literal["step", "task"] = "step"
     """what is left out where numbers are not finite: the step, or single tasks at the price of memory"""
+    profile: str | None = None
+    """steps whose trace is written into the run folder, as 100:105"""
     distributed: bool = False
     """one of several processes, whose addresses SLURM, a Cloud TPU or Open MPI tells"""
     coordinator: str | None = None
@@ -53,9 +57,20 @@ class Compute:
         size = math.gcd(e.tasks_per_step, devices)
         if jax.process_count() > 1 and size < devices:
             raise ValueError(f"{devices} devices cannot share the {e.tasks_per_step} tasks of a step evenly.")
-        shared_kernels = jax.default_backend() == "cpu" and e.chunk is None  # are fastest in one piece there
+        shared_kernels = jax.default_backend() == "cpu" and e.chunk_on("cpu") is None  # are fastest in one piece there
         alone = size == 1 or (shared_kernels and not self.fsdp)
         return None if alone and jax.process_count() == 1 else parallel.make_mesh(size)
+
+    def profile_in(self, folder: Path) -> Profile | None:
+        """The steps to trace, and where."""
+        if self.profile is None:
+            return None
+        start, _, stop = self.profile.partition(":")
+        if not (start.isdigit() and stop.isdigit() and int(start) < int(stop)):
+            raise ValueError(
+                f"`--profile` must be like 100:105, the first step and the one after the last, got {self.profile!r}."
+            )
+        return Profile(int(start), int(stop), str(folder / "profile"))
 
     def applied(self, e: Experiment) -> Experiment:
         """The experiment with the optimizer and the chunks that are asked for."""
@@ -64,7 +79,7 @@ class Compute:
             optimizer = optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)
         if self.accumulate != 1:
             optimizer = optax.MultiSteps(optimizer, self.accumulate).gradient_transformation()
-        return e._replace(optimizer=optimizer, chunk=self.chunk or e.chunk)
+        return e._replace(optimizer=optimizer, chunk=self.chunk or e.chunk_on(jax.default_backend()))
 
 
 DEFAULT = Compute()

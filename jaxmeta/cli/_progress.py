@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jaxmeta.fit import Progress
+from jaxmeta.callbacks import Progress
 
 LINES = 20  # where there is no terminal, of the whole training
 

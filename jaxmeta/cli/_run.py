@@ -1,17 +1,20 @@
 """A run: an experiment trained into its folder, saved as it goes, measured, and drawn."""
 
+import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxmeta import checkpoint, parallel, plots
-from jaxmeta.fit import Diverged, Progress, fit
+from jaxmeta.callbacks import Progress
+from jaxmeta.fit import Diverged, fit
 from jaxmeta.recipes import Experiment
 from jaxmeta.step import init
 from jaxmeta.types import MetaState, Variables
@@ -23,7 +26,7 @@ from ._pictures import draw_tasks
 from ._progress import show_progress
 from ._signals import EXIT, stop_on_signals
 
-DIVERGED = 3
+DIVERGED, LOST = 3, 4
 
 
 class Run(NamedTuple):
@@ -37,44 +40,63 @@ class Run(NamedTuple):
 
 
 def run(r: Run) -> int:
-    """Trains from the newest checkpoint, or from the start, and returns the exit code. However it ends, what was
-    reached is kept."""
+    """Trains from the newest checkpoint, or from the start, and returns the exit code; what was reached is kept."""
+    try:
+        return _run(r)
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        _lost(error)
+
+
+def _run(r: Run) -> int:
     e = r.compute.applied(r.experiment)
     mesh, shard = r.compute.mesh_of(e), parallel.fsdp() if r.compute.fsdp else None
     keeper = checkpoint.keep(r.folder / _folder.CHECKPOINTS, every=r.config.checkpoint_every)
     start = init(e.learner, e.train, e.optimizer, key=jax.random.key(r.config.seed))
-    state = keeper.restore(start, mesh=mesh, shard=shard)
-    rows, begin = _folder.rows_until(r.folder, 0 if state is None else int(state.step)), state or start
+    begin = keeper.restore(start, mesh=mesh, shard=shard) or start
+    rows = _folder.rows_until(r.folder, int(begin.step))
     _say(f"{r.config.recipe}: {e.num_steps} steps of {e.tasks_per_step} tasks, into {r.folder}", begin)
-    status, message, results = "finished", "", []
     with stop_on_signals(forward=jax.process_count() > 1) as stop:
-        ends = [lambda at: _stopped(stop, at), _time_limit(r.minutes)]
-        try:
-            with _progress(e.num_steps) as progress:
-                callbacks = [_recorder(r.folder, rows), progress, keeper, *ends]
-                options: dict[str, Any] = {
-                    "num_steps": e.num_steps,
-                    "tasks_per_step": e.tasks_per_step,
-                    "log_every": e.log_every,
-                }
-                options |= {"chunk": e.chunk, "mesh": mesh, "shard": shard, "guard": r.compute.guard}
-                if e.eval_every is not None:
-                    options |= {"eval_sampler": e.val, "eval_every": e.eval_every, "eval_tasks": e.eval_tasks}
-                state, _ = fit(e.learner, e.train, e.optimizer, begin, callbacks=callbacks, **options)
-        except Diverged as error:
-            state, status, message = error.state, "diverged", str(error)
-        status = "interrupted" if stop.is_set() else status
+        ends = [_stopper(stop, int(begin.step)), _time_limit(r.minutes)]
+        state, message = _fit(r, e, begin, (mesh, shard), [_recorder(r.folder, rows), *ends, keeper])
+        status = "diverged" if message else "interrupted" if stop.is_set() else "finished"
         keeper.save(state)
-        meta = local(state.meta, mesh)
+        meta, results = local(state.meta, mesh), []
         checkpoint.save(r.folder / _folder.PARAMS, meta)
         if status == "finished":
             results = _measure(e, meta, start.meta, mesh, stop.is_set)
-        status = "interrupted" if stop.is_set() else status
+            status = "interrupted" if stop.is_set() else status
         if _first():
             _draw(r, e, rows, meta, status)
             _write_results(r.folder, e, int(state.step), status, message, results)
         keeper.close()
     return _finish(r, e, status, message, results, int(state.step))
+
+
+def _fit(r: Run, e: Experiment, state: MetaState, lies: tuple, callbacks: list[Callable]) -> tuple[MetaState, str]:
+    """The state that was reached, and why training diverged, if it did."""
+    options: dict[str, Any] = {"num_steps": e.num_steps, "tasks_per_step": e.tasks_per_step, "log_every": e.log_every}
+    options |= {"chunk": e.chunk, "mesh": lies[0], "shard": lies[1], "guard": r.compute.guard}
+    options["profile"] = r.compute.profile_in(r.folder)
+    if e.eval_every is not None:
+        options |= {"eval_sampler": e.val, "eval_every": e.eval_every, "eval_tasks": e.eval_tasks}
+    try:
+        with _progress(e.num_steps) as progress:
+            return fit(e.learner, e.train, e.optimizer, state, callbacks=[progress, *callbacks], **options)[0], ""
+    except Diverged as error:
+        return error.state, str(error)
+
+
+def _lost(error: Exception) -> NoReturn:
+    """Without the others there is nothing to wait for: not even for the end of their part of a checkpoint."""
+    me, processes = jax.process_index(), jax.process_count()
+    others = ", ".join(str(i) for i in range(processes) if i != me)
+    which = f"process {others} has" if processes == 2 else f"one of the processes {others} has"
+    reason = str(error).splitlines()[0][:300]
+    print(f"jaxmeta: error: {which} ended or cannot be reached, says process {me} ({reason}). "
+          "Start all of them again with `jaxmeta train --resume RUN`.", file=sys.stderr, flush=True)  # fmt: skip
+    os._exit(LOST)
 
 
 def local(meta: Variables, mesh: Any) -> Variables:
@@ -96,14 +118,21 @@ def _progress(num_steps: int) -> Any:
     return show_progress(num_steps) if _first() else nullcontext(lambda at: None)
 
 
-def _stopped(stop: Any, at: Progress) -> bool:
+def _stopper(stop: Any, begin: int) -> Callable[[Progress], bool]:
     """Whether a signal came; of several processes, whether one came to any, at the same step for all."""
-    if jax.process_count() > 1:
-        from jax.experimental.multihost_utils import reached_preemption_sync_point
+    asked = begin
 
-        if reached_preemption_sync_point(at.step):
-            stop.set()
-    return stop.is_set()
+    def stopped(at: Progress) -> bool:
+        nonlocal asked
+        if jax.process_count() > 1:
+            from jax.experimental.multihost_utils import reached_preemption_sync_point as reached
+
+            if any([reached(step) for step in range(asked + 1, at.step + 1)]):  # jax agrees on one of these steps
+                stop.set()
+            asked = at.step
+        return stop.is_set()
+
+    return stopped
 
 
 def _time_limit(minutes: float | None) -> Callable[[Progress], bool]:

@@ -1,22 +1,19 @@
 """``jaxmeta train``: a recipe with its knobs as flags, into a run folder; or a run that was cut short, further."""
 
-import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import tyro
 
-from jaxmeta.recipes import RECIPES, Experiment
+from jaxmeta.recipes import RECIPES
 
 from . import _folder
 from ._compute import DEFAULT as HOW
 from ._compute import Compute
-from ._names import near
+from ._flags import read
 from ._run import Run, run
 
-DEFAULT = next(iter(RECIPES))
 Flat = Annotated[Compute, tyro.conf.arg(name="")]
 
 
@@ -35,12 +32,7 @@ def train(args: list[str]) -> int:
     """Meta-trains a recipe, measures it, and returns the exit code."""
     if any(arg.split("=")[0] == "--resume" for arg in args):
         return tyro.cli(resume, prog="jaxmeta train", args=args)
-    named = bool(args) and not args[0].startswith("-")
-    name, rest = (args[0], args[1:]) if named else (DEFAULT, args)
-    if name not in RECIPES:
-        raise ValueError(f"there is no recipe {name!r}; {near(name, RECIPES)}")
-    about = "" if named else f"\n\nThis is the default recipe; the others are {', '.join(list(RECIPES)[1:])}."
-    call = tyro.cli(flags(RECIPES[name], about), prog=f"jaxmeta train {name}", args=rest)
+    name, call = read("train", _call, args)
     call.compute.start()
     _check(call)
     experiment = RECIPES[name](**call.arguments)
@@ -68,40 +60,31 @@ def resume(*, resume: Path, minutes: float | None = None, data_dir: str | None =
     return run(Run(experiment, resume, config, compute, minutes))
 
 
-def flags(recipe: Callable[..., Experiment], about: str = "") -> Callable[..., Call]:
-    """A function for tyro whose keyword arguments are the recipe's and the common ones, with their explanations."""
+def _call(
+    *,
+    seed: int = 0,
+    out: Path | None = None,
+    minutes: float | None = None,
+    checkpoint_every: int = 500,
+    compute: Flat = HOW,
+    **arguments: Any,
+) -> Call:
+    """What every recipe's training has.
 
-    def call(
-        *,
-        seed: int = 0,
-        out: Path | None = None,
-        minutes: float | None = None,
-        checkpoint_every: int = 500,
-        compute: Flat = HOW,
-        **arguments,
-    ) -> Call:
-        return Call(seed, out, minutes, checkpoint_every, compute, arguments)
-
-    common = [p for p in inspect.signature(call).parameters.values() if p.name in Call._fields[:-1]]
-    parameters = [*common, *inspect.signature(recipe).parameters.values()]
-    head, _, explained = inspect.cleandoc(recipe.__doc__ or "").partition("\nArgs:\n")
-    call.__doc__ = (
-        f"{head.rstrip()}{about}\n\nArgs:\n"
-        "  seed: of everything random: parameters, tasks, and what happens within them.\n"
-        "  out: run folder, new or empty; by default the next of runs/<recipe>-<n>.\n"
-        "  minutes: end training after so many, if it has not ended by then; measuring comes on top.\n"
-        "  checkpoint_every: steps between checkpoints, from which `jaxmeta train --resume RUN` goes on.\n"
-        f"{explained}"
-    )
-    vars(call)["__signature__"] = inspect.Signature(parameters, return_annotation=Call)
-    call.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": Call}
-    return call
+    Args:
+      seed: of everything random: parameters, tasks, and what happens within them.
+      out: run folder, new or empty; by default the next of runs/<recipe>-<n>.
+      minutes: end training after so many, if it has not ended by then; measuring comes on top.
+      checkpoint_every: steps between checkpoints, from which `jaxmeta train --resume RUN` goes on.
+    """
+    return Call(seed, out, minutes, checkpoint_every, compute, arguments)
 
 
 def _check(call: Call) -> None:
     for name, value in (("checkpoint-every", call.checkpoint_every), ("accumulate", call.compute.accumulate)):
         if value < 1:
             raise ValueError(f"`--{name}` must be at least 1, got {value}.")
+    call.compute.profile_in(Path())
     if jax.process_count() > 1 and call.out is None:
         raise ValueError("several processes need one run folder, which all of them see: pass `--out`.")
     if jax.process_index() == 0:

@@ -11,7 +11,7 @@ import optax
 import jaxmeta as jm
 
 from ..types import ClassSet, MetaLearner, Model
-from ._experiment import Experiment, by_steps, cpu_chunk
+from ._experiment import Experiment, by_steps
 
 PGD = partial(jm.attacks.pgd, radius=0.1, num_steps=3)
 STEP = {"inner_optimizer": optax.sgd(0.5), "num_steps": 1}
@@ -31,7 +31,7 @@ BY_STEPS: dict[str, Callable[[Model], MetaLearner]] = {
     "maml_plus_plus": lambda net: jm.maml_plus_plus(
         net, jm.losses.cross_entropy, inner_lr=0.3, num_steps=2, multi_step_until=500
     ),
-    "lstm": lambda net: jm.lstm(net, jm.losses.cross_entropy, num_steps=3, init_lr=0.1),
+    "lstm": lambda net: jm.lstm(net, jm.losses.cross_entropy, num_steps=2, hidden=8, init_lr=0.1),
 }
 
 # Those that compare embeddings, or read them; then those made of other learners.
@@ -136,7 +136,7 @@ def characters(
         tasks_per_step=tasks_per_step or (1 if labels else 4 if reptile else 16),
         make_learner=by_steps(partial(jm.reptile, model, jm.losses.cross_entropy, **REPTILE)) if reptile else None,
         test_steps=(8,) if reptile else (),
-        chunk=cpu_chunk(None) if moves and algorithm != "anil" else None,  # whose convolutions all tasks share
+        cpu_chunk=1 if moves and algorithm != "anil" else None,  # whose convolutions all tasks share
         log_every=25,
         test_tasks=test_tasks,
         published="none: one network and protocol for all algorithms",

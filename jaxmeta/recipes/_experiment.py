@@ -27,6 +27,7 @@ class Experiment(NamedTuple):
       make_learner: ``(num_steps=k) -> MetaLearner`` for learners that adapt by steps, else None.
       test_steps: the inner steps at which the trained learner is measured; the last is the headline.
       chunk: tasks differentiated at a time, or None for all.
+      cpu_chunk: the same on a CPU, where `chunk` is None: a single task's second derivatives stay in cache there.
       log_every: meta-steps between two rows of the log.
       eval_every: meta-steps between two validations, or None.
       eval_tasks: tasks per validation.
@@ -45,11 +46,22 @@ class Experiment(NamedTuple):
     make_learner: Callable[..., MetaLearner] | None = None
     test_steps: tuple[int, ...] = ()
     chunk: int | None = None
+    cpu_chunk: int | None = None
     log_every: int = 50
     eval_every: int | None = None
     eval_tasks: int = 256
     test_tasks: int = 1_000
     beside: Mapping[str, MetaLearner] = MappingProxyType({})
+
+    def chunk_on(self, platform: str) -> int | None:
+        """Tasks differentiated at a time on ``"cpu"``, ``"tpu"`` ...
+
+        Example:
+          >>> from jaxmeta.recipes import glyphs_maml
+          >>> glyphs_maml().chunk_on("cpu"), glyphs_maml().chunk_on("tpu")
+          (1, None)
+        """
+        return self.cpu_chunk if platform == "cpu" and self.chunk is None else self.chunk
 
 
 def by_steps(make: Callable[..., MetaLearner]) -> Callable[..., MetaLearner]:
@@ -62,16 +74,6 @@ def by_steps(make: Callable[..., MetaLearner]) -> Callable[..., MetaLearner]:
     """
     once = cache(lambda num_steps: make(num_steps=num_steps))
     return lambda num_steps: once(num_steps)
-
-
-def cpu_chunk(chunk: int | None) -> int | None:
-    """``chunk``, or where it is None one task at a time on a CPU: a single task's second derivatives stay in cache.
-
-    Example:
-      >>> cpu_chunk(4)
-      4
-    """
-    return 1 if chunk is None and jax.default_backend() == "cpu" else chunk
 
 
 def nearest_neighbour() -> MetaLearner:

@@ -4,7 +4,7 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Experiment, by_steps, cpu_chunk
+from ._experiment import Experiment, by_steps
 
 
 def glyphs_maml(
@@ -65,7 +65,7 @@ def glyphs_maml(
         test=tasks("test", num_test_queries),
         num_steps=num_steps,
         tasks_per_step=tasks_per_step,
-        chunk=cpu_chunk(None),
+        cpu_chunk=1,
         log_every=25,
         eval_every=max(num_steps // 4, 1),
         eval_tasks=test_tasks,  # as many as at the end: one compilation serves both

@@ -6,7 +6,7 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Experiment, by_steps, cpu_chunk
+from ._experiment import Experiment, by_steps
 
 
 def omniglot_maml_5w1s(
@@ -79,7 +79,7 @@ def omniglot_maml_5w1s(
         learner=make_learner(num_inner_steps),
         make_learner=make_learner,
         test_steps=tuple(sorted({num_inner_steps, num_test_steps})),
-        chunk=cpu_chunk(None),
+        cpu_chunk=1,
         optimizer=optax.adam(optax.cosine_decay_schedule(meta_lr, num_steps) if schedule == "cosine" else meta_lr),
         train=tasks(train_split, num_queries),
         val=tasks("val", num_test_queries) if train_split == "train" else None,

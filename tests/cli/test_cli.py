@@ -298,9 +298,12 @@ def test_a_run_that_was_cut_short_goes_on_as_if_it_had_not_been(tmp_path, capsys
 def test_knobs_of_the_computation(tmp_path, capsys):
     out = tmp_path / "run"
     knobs = ["--mesh", "task=2", "--fsdp", "--accumulate", "2", "--clip-norm", "1.0", "--guard", "task", "--chunk", "1"]
+    knobs += ["--profile", "1:3"]
     assert main(["train", *SINE, "--tasks-per-step", "4", *knobs, "--out", str(out)]) == 0
     kept = json.loads((out / "config.json").read_text())["compute"]
     assert kept == {"accumulate": 2, "clip_norm": 1.0, "guard": "task"}
+    assert list((out / "profile").rglob("*.xplane.pb"))
+    fails(capsys, ["train", *SINE, "--profile", "5"], "`--profile` must be like 100:105", "got '5'")
     assert "skipped_tasks" in (out / "metrics.jsonl").read_text()
     fails(capsys, ["train", *SINE, "--mesh", "task=3"], "`--mesh task=3` does not divide the 25 tasks")
     fails(capsys, ["train", *SINE, "--mesh", "data=2"], "must be like task=4, got 'data=2'")

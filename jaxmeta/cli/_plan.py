@@ -1,0 +1,138 @@
+"""``jaxmeta plan``: what a recipe's meta-step needs on devices that need not be there."""
+
+import json as jsonlib
+from contextlib import suppress
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import tyro
+
+from jaxmeta import parallel, planning
+from jaxmeta.planning import Collective, Plan
+from jaxmeta.recipes import RECIPES, Experiment
+
+from . import _folder
+from ._flags import read
+
+
+class Call(NamedTuple):
+    """The flags of a call: those of every plan, and the recipe's own."""
+
+    topology: str
+    tasks_per_device: int | None
+    fsdp: bool
+    chunk: int | None
+    json: bool
+    arguments: dict[str, Any]
+
+
+def plan(args: list[str]) -> int:
+    """Compiles a recipe's meta-step, prints what it needs, and returns the exit code."""
+    name, call = read("plan", _call, args)
+    _use_the_host_only(call.topology)
+    mesh = planning.topology(call.topology)
+    experiment = RECIPES[name](**call.arguments)
+    tasks = _tasks(experiment, call, mesh.size)
+    chunk = call.chunk or experiment.chunk_on(mesh.devices.flat[0].platform)
+    options = {"mesh": mesh, "tasks_per_step": tasks, "chunk": chunk, "shard": parallel.fsdp() if call.fsdp else None}
+    found = planning.plan(experiment.learner, experiment.train, experiment.optimizer, **options)
+    if call.json:
+        print(jsonlib.dumps(_folder.plain({"recipe": name, "topology": call.topology, **as_dict(found)}), indent=2))
+    else:
+        _print(name, call.topology, found)
+    return 0
+
+
+def _call(
+    *,
+    topology: str = "v5e:4x4",
+    tasks_per_device: int | None = None,
+    fsdp: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    chunk: int | None = None,
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    **arguments: Any,
+) -> Call:
+    """What every plan has.
+
+    Args:
+      topology: a slice of TPUs by its shape in chips, such as v5e:4x4 or v5p:2x2x4, or cpu:4 for four devices of this
+        host. No TPU is needed.
+      tasks_per_device: tasks in a meta-batch, on each device; by default the recipe's own number is divided.
+      fsdp: split large parameters and their optimizer's state over the devices, instead of a copy on each.
+      chunk: tasks that a device differentiates at a time; by default the recipe's for such devices.
+      json: print JSON in place of the table.
+    """
+    return Call(topology, tasks_per_device, fsdp, chunk, json, arguments)
+
+
+def _tasks(experiment: Experiment, call: Call, devices: int) -> int:
+    if call.tasks_per_device is not None:
+        return call.tasks_per_device * devices
+    if experiment.tasks_per_step % devices:
+        raise ValueError(
+            f"`--topology {call.topology}` has {devices} devices, which do not divide the {experiment.tasks_per_step} "
+            "tasks of this recipe's step. Say how many each gets with `--tasks-per-device`."
+        )
+    return experiment.tasks_per_step
+
+
+def _use_the_host_only(topology: str) -> None:
+    """No accelerator is taken from others; and there are as many CPU devices as asked for, where it is not too late."""
+    kind, _, size = topology.partition(":")
+    with suppress(RuntimeError):
+        jax.config.update("jax_platforms", "cpu")
+        if kind == "cpu" and size.isdigit():
+            jax.config.update("jax_num_cpu_devices", int(size))
+
+
+def as_dict(found: Plan) -> dict[str, Any]:
+    """A plan as plain dicts and numbers."""
+    memory = found.memory and found.memory._asdict() | {"total": found.memory.total}
+    return found._asdict() | {
+        "memory": memory,
+        "collectives": [c._asdict() for c in found.collectives],
+        "fits": found.fits,
+    }
+
+
+def _print(name: str, topology: str, found: Plan) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    each = found.tasks_per_step // found.devices
+    table = Table("on each device", "")
+    table.columns[1].justify = "right"
+    for row in _rows(found):
+        table.add_row(*row)
+    console = Console(markup=False, highlight=False)
+    console.print(f"{name} on {topology}: a meta-step of {found.tasks_per_step:,} tasks, {each:,} on each device")
+    console.print(table)
+
+
+def _rows(found: Plan) -> list[tuple[str, str]]:
+    rows = [("floating-point operations of matrix products", f"{found.flops:.3g}")]
+    if found.memory is None:
+        return [*rows, ("memory: it does not fit", found.refusal)]
+    rows += [(f"memory: {part}", size(value)) for part, value in found.memory._asdict().items()]
+    verdict = "" if found.limit is None else f" of {size(found.limit)}: {'fits' if found.fits else 'does not fit'}"
+    rows += [("memory: total", size(found.memory.total) + verdict)]
+    rows += [("read and written, one turn of each loop", size(found.bytes_accessed or 0))]
+    return rows + [(_named(c), size(c.bytes)) for c in found.collectives] or [("communication", "none")]
+
+
+def _named(c: Collective) -> str:
+    return f"communication: {c.count} {c.kind}{' inside of a loop' if c.looped else ''}"
+
+
+def size(count: float) -> str:
+    """Bytes for people.
+
+    Example:
+      >>> size(450_076)
+      '439.5 KiB'
+    """
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.{0 if unit == 'B' else 1}f} {unit}"
+        count /= 1024
+    return f"{count:.2f} GiB"

@@ -1,0 +1,9 @@
+"""What a meta-step will need on devices that are not there: memory, arithmetic, communication."""
+
+from ._collectives import Collective as Collective
+from ._plan import Memory as Memory
+from ._plan import Plan as Plan
+from ._plan import plan as plan
+from ._topology import topology as topology
+
+__all__ = ["plan", "Plan", "Memory", "Collective", "topology"]

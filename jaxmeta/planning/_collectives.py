@@ -1,0 +1,113 @@
+"""The communication in a compiled program, read off its text."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|ragged-all-to-all|collective-permute|collective-broadcast"
+# `%name = type operation(`; of an operation in two halves, `-start` and `-done`, the second has the result's type.
+OPERATION = re.compile(rf" = (?P<type>.+?) (?P<kind>{KINDS})(-done)?\(")
+ARRAY = re.compile(r"\b(?P<dtype>pred|[a-z]+\d+\w*)\[(?P<shape>[\d,]*)\]")
+COMPUTATION = re.compile(r"^(?:ENTRY )?%?(?P<name>[\w.-]+) \(.*\{$")
+CALLED = re.compile(r"(?P<how>\w+)=\{?(?P<names>%[\w.-]+(?:, %[\w.-]+)*)")
+
+
+class Collective(NamedTuple):
+    """Operations of one kind in a program.
+
+    Attributes:
+      kind: ``"all-reduce"``, ``"all-gather"``, ``"reduce-scatter"`` ...
+      count: operations of this kind in the program.
+      bytes: of their whole arrays: of what is reduced, or of what has been gathered.
+      looped: whether they are inside of a loop; they count once however often it turns.
+    """
+
+    kind: str
+    count: int
+    bytes: int
+    looped: bool = False
+
+
+def collectives(program: str) -> tuple[Collective, ...]:
+    """The collectives of a program, those of one kind together.
+
+    Args:
+      program: the text of a compiled program: HLO.
+
+    Example:
+      >>> collectives("%sum = (f32[3,3]{1,0}, bf16[]) all-reduce(%a, %b), channel_id=1")
+      (Collective(kind='all-reduce', count=1, bytes=38, looped=False),)
+    """
+    found = list(_operations(program))
+    counts, sizes = Counter(key for key, _ in found), Counter()
+    for key, size in found:
+        sizes[key] += size
+    return tuple(Collective(kind, count, sizes[kind, looped], looped) for (kind, looped), count in counts.items())
+
+
+def _operations(program: str) -> Iterator[tuple[tuple[str, bool], int]]:
+    """``(kind, looped), bytes`` of each."""
+    looped = _in_loops(program)
+    starts = {name for name, line in _lines(program) if "AsyncCollectiveStart" in line}
+    for name, line in _lines(program):
+        if "async_collective_fusion_config" in line and name not in starts:
+            continue  # a TPU goes on with it while it computes: the same operation again, in the middle of others
+        if match := OPERATION.search(line):
+            kind, size = match["kind"], _bytes(match["type"])
+            if kind == "reduce-scatter":  # its result is one device's part
+                size *= _group(line)
+            yield (kind, name in looped), size
+
+
+def _lines(program: str) -> Iterator[tuple[str, str]]:
+    """Each line with the name of the computation that it is in."""
+    name = ""
+    for line in program.splitlines():
+        if match := COMPUTATION.match(line):
+            name = match["name"]
+        else:
+            yield name, line
+
+
+def _in_loops(program: str) -> set[str]:
+    """The computations that run as part of a loop: bodies, and all that these call."""
+    calls: dict[str, set[str]] = {}
+    bodies: set[str] = set()
+    for name, line in _lines(program):
+        for match in CALLED.finditer(line):
+            called = set(re.findall(r"%([\w.-]+)", match["names"]))
+            calls.setdefault(name, set()).update(called)
+            bodies |= called if match["how"] == "body" else set()
+    return _reachable(bodies, calls)
+
+
+def _reachable(names: Iterable[str], calls: dict[str, set[str]]) -> set[str]:
+    seen, ahead = set(), list(names)
+    while ahead:
+        name = ahead.pop()
+        if name not in seen:
+            seen.add(name)
+            ahead += calls.get(name, ())
+    return seen
+
+
+def _bytes(kind: str) -> int:
+    return sum(math.prod(_sizes(m["shape"])) * _bits(m["dtype"]) // 8 for m in ARRAY.finditer(kind))
+
+
+def _bits(dtype: str) -> int:
+    return 8 if dtype == "pred" else int(re.findall(r"\d+", dtype)[0])
+
+
+def _sizes(text: str) -> list[int]:
+    return [int(n) for n in text.split(",") if n]
+
+
+def _group(line: str) -> int:
+    """Devices that take part: of ``{{0,1},{2,3}}`` or ``[2,2]<=[4]`` two."""
+    match = re.search(r"replica_groups=(?:\{\{([\d,]*)|\[\d+,(\d+)\])", line)
+    if match is None:
+        return 1
+    return int(match[2]) if match[2] else len(_sizes(match[1]))

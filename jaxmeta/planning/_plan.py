@@ -1,0 +1,146 @@
+"""Compiling a meta-step ahead of time, with shapes for data, and reading off what it needs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from ..parallel import Rule, auto_mesh, layout
+from ..step import as_sampler, draw_tasks, init, meta_step
+from ..types import MetaLearner, PyTree, Sampler
+from ._collectives import Collective, collectives
+from ._flops import flops
+from ._topology import hbm
+
+
+class Memory(NamedTuple):
+    """Bytes on each device.
+
+    Attributes:
+      arguments: the state and the data.
+      outputs: what a step returns, beyond the state, which takes the old one's place.
+      temporaries: the most that is alive at once between arguments and outputs.
+      program: the code.
+    """
+
+    arguments: int
+    outputs: int
+    temporaries: int
+    program: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(self)
+
+
+class Plan(NamedTuple):
+    """What one meta-step needs on each device.
+
+    Attributes:
+      devices: how many.
+      tasks_per_step: of all devices.
+      memory: bytes, or None if the compiler gave up for want of memory.
+      limit: bytes that a program can have there, or None where that is not known.
+      flops: of matrix products and convolutions; loops in full.
+      bytes_accessed: read and written by all operations, in caches or not; of loops one turn. None without a program.
+      collectives: the communication, by kind.
+      refusal: what the compiler said if it gave up.
+    """
+
+    devices: int
+    tasks_per_step: int
+    memory: Memory | None
+    limit: int | None
+    flops: int
+    bytes_accessed: int | None
+    collectives: tuple[Collective, ...]
+    refusal: str = ""
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether memory suffices; None where no limit is known."""
+        if self.memory is None:
+            return False
+        return None if self.limit is None else self.memory.total <= self.limit
+
+
+def plan(
+    learner: MetaLearner,
+    sampler: Sampler,
+    optimizer: optax.GradientTransformation,
+    *,
+    mesh: Mesh,
+    tasks_per_step: int,
+    chunk: int | None = None,
+    shard: Rule | None = None,
+) -> Plan:
+    """Compiles a meta-step, sampling included, for a mesh of devices that need not be there.
+
+    Nothing is run and no device is touched. It is the step that `fit` takes with the same arguments.
+
+    Args:
+      learner, sampler, optimizer: see `meta_step`; the sampler's arrays may be `jax.ShapeDtypeStruct`.
+      mesh: devices with an axis ``"task"``: see `topology`.
+      tasks_per_step: tasks in a batch, over all devices.
+      chunk: tasks differentiated at a time on each device.
+      shard: how the state lies on the mesh, such as `parallel.fsdp()`; replicated by default.
+
+    Raises:
+      ValueError: if ``mesh`` and ``chunk`` do not divide the number of tasks.
+
+    Example:
+      >>> import jaxmeta as jm
+      >>> learner = jm.maml(jm.from_linen(jm.backbones.MLP((8,), num_outputs=1)), jm.losses.mse)
+      >>> mesh = jm.planning.topology("cpu:1")
+      >>> found = plan(learner, jm.tasks.sinusoid(), optax.adam(1e-3), mesh=mesh, tasks_per_step=4)
+      >>> found.devices, found.flops > 0, found.memory.arguments > 0
+      (1, True, True)
+    """
+    mesh, sampler = auto_mesh(mesh), as_sampler(sampler)
+    step = meta_step(learner, optimizer, chunk=chunk, mesh=mesh, shard=shard)
+
+    def advance(state, sampler):
+        return step(state, draw_tasks(sampler, state, tasks_per_step, mesh))
+
+    state = jax.eval_shape(lambda key, sampler: init(learner, sampler, optimizer, key=key), jax.random.key(0), sampler)
+    arguments = _place(state, layout(state, mesh, shard)), _place(sampler, layout(sampler, mesh))
+    traced = jax.jit(advance, donate_argnums=0).trace(*arguments)
+    about = {"devices": mesh.size, "tasks_per_step": tasks_per_step, "limit": hbm(mesh)}
+    about["flops"] = flops(traced.jaxpr.jaxpr)
+    return Plan(**about, **_compiled(traced.lower().compile))
+
+
+def _place(tree: PyTree, shardings: PyTree) -> PyTree:
+    """Shapes that say where they lie."""
+    return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), tree, shardings)
+
+
+def _compiled(compile: Callable) -> dict[str, Any]:
+    try:
+        with _no_cache():
+            program = compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        refusal = str(error).partition("\n")[0].removeprefix("RESOURCE_EXHAUSTED: ")
+        return {"memory": None, "bytes_accessed": None, "collectives": (), "refusal": refusal}
+    m = program.memory_analysis()
+    outputs = m.output_size_in_bytes - m.alias_size_in_bytes
+    memory = Memory(m.argument_size_in_bytes, outputs, m.temp_size_in_bytes, m.generated_code_size_in_bytes)
+    accessed = int(program.cost_analysis()["bytes accessed"])
+    return {"memory": memory, "bytes_accessed": accessed, "collectives": collectives(program.as_text())}
+
+
+@contextmanager
+def _no_cache() -> Iterator[None]:
+    """JAX would keep a program for absent devices on disk, but cannot load it again."""
+    before = jax.config.values["jax_enable_compilation_cache"]
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
