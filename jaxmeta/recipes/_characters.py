@@ -31,7 +31,7 @@ BY_STEPS: dict[str, Callable[[Model], MetaLearner]] = {
     "maml_plus_plus": lambda net: jm.maml_plus_plus(
         net, jm.losses.cross_entropy, inner_lr=0.3, num_steps=2, multi_step_until=500
     ),
-    "lstm": lambda net: jm.lstm(net, jm.losses.cross_entropy, num_steps=2, hidden=8, init_lr=0.1),
+    "lstm": lambda net: jm.lstm(net, jm.losses.cross_entropy, num_steps=3, init_lr=0.1),
 }
 
 # Those that compare embeddings, or read them; then those made of other learners.

@@ -10,17 +10,18 @@ import jaxmeta as jm
 from ..types import MetaLearner, Model, Sampler
 from ._experiment import Experiment, by_steps
 
-SGD: dict[str, Any] = {"inner_optimizer": optax.sgd(0.01)}
+SGD: dict[str, Any] = {"inner_optimizer": optax.sgd(0.001)}
+FAST: dict[str, Any] = {"inner_optimizer": optax.sgd(0.01)}  # where no derivative passes through the steps
 
 # Those that move the weights of a network with an output; those that read its features; those that read the points.
 BY_STEPS: dict[str, Callable[[Model, int], MetaLearner]] = {
     "maml": lambda net, k: jm.maml(net, jm.losses.mse, num_steps=k, **SGD),
     "fomaml": lambda net, k: jm.maml(net, jm.losses.mse, num_steps=k, first_order=True, **SGD),
     "anil": lambda net, k: jm.anil(net, jm.losses.mse, num_steps=k, **SGD),
-    "reptile": lambda net, k: jm.reptile(net, jm.losses.mse, num_steps=k, **SGD),
-    "meta_sgd": lambda net, k: jm.meta_sgd(net, jm.losses.mse, num_steps=k, init_lr=0.01),
-    "imaml": lambda net, k: jm.imaml(net, jm.losses.mse, num_steps=k, strength=1.0, **SGD),
-    "lstm": lambda net, k: jm.lstm(net, jm.losses.mse, num_steps=k, init_lr=0.01),
+    "reptile": lambda net, k: jm.reptile(net, jm.losses.mse, num_steps=k, **FAST),
+    "meta_sgd": lambda net, k: jm.meta_sgd(net, jm.losses.mse, num_steps=1, init_lr=0.001),
+    "imaml": lambda net, k: jm.imaml(net, jm.losses.mse, num_steps=k, strength=1.0, **FAST),
+    "lstm": lambda net, k: jm.lstm(net, jm.losses.mse, num_steps=k, init_lr=0.001),
 }
 BY_FEATURES: dict[str, Callable[[Model], MetaLearner]] = {
     "r2d2": lambda net: jm.r2d2(net, jm.losses.mse, init_lambda=0.1),
@@ -65,8 +66,9 @@ def curves(
       num_test_queries: query points, on held-out functions.
       tasks_per_step: tasks in a meta-batch.
       hidden: width of the network's two hidden layers, where there is a network.
-      num_inner_steps: steps of adaptation, for those that adapt by steps; they are also measured after 1 and 10.
-      meta_lr: step size of the outer Adam at its start; of plain SGD, a hundredfold, for reptile.
+      num_inner_steps: steps of adaptation, for those that adapt by steps; they are also measured after 1 and 10;
+        meta_sgd takes one, as in its paper: with learned rates several diverge.
+      meta_lr: step size of the outer Adam at its start; of plain SGD, a thousandfold, for reptile.
       test_tasks: held-out functions in the final measurement.
     """
     steps = None
@@ -78,7 +80,7 @@ def curves(
         learner = BY_FEATURES[algorithm](jm.from_linen(jm.backbones.MLP((hidden, hidden), num_outputs=None)))
     else:
         learner = BY_POINTS[algorithm](jm.identity())
-    rate = optax.cosine_decay_schedule(meta_lr * (100 if algorithm == "reptile" else 1), num_steps)
+    rate = optax.cosine_decay_schedule(meta_lr * (1000 if algorithm == "reptile" else 1), num_steps)
     test = functions(family, num_test_shots, num_test_queries)
     return Experiment(
         learner=learner,
