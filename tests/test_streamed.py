@@ -107,6 +107,7 @@ def test_over_a_mesh():
     assert {shard.data.shape[:2] for shard in stack.query.x.addressable_shards} == {(2, 2)}
 
 
+@pytest.mark.slow
 @needs_omniglot
 def test_over_processes():
     (here, _), (one, other) = ran(2, 2, "--steps", "9"), ran(2, 2, "--steps", "9", "--streamed")

@@ -20,7 +20,7 @@ BY_STEPS: dict[str, Callable[[Model, int], MetaLearner]] = {
     "anil": lambda net, k: jm.anil(net, jm.losses.mse, num_steps=k, **SGD),
     "reptile": lambda net, k: jm.reptile(net, jm.losses.mse, num_steps=k, **FAST),
     "meta_sgd": lambda net, k: jm.meta_sgd(net, jm.losses.mse, num_steps=1, init_lr=0.001),
-    "imaml": lambda net, k: jm.imaml(net, jm.losses.mse, num_steps=k, strength=1.0, **FAST),
+    "imaml": lambda net, k: jm.imaml(net, jm.losses.mse, num_steps=k, strength=1.0, **SGD),
     "lstm": lambda net, k: jm.lstm(net, jm.losses.mse, num_steps=k, init_lr=0.001),
 }
 BY_FEATURES: dict[str, Callable[[Model], MetaLearner]] = {
