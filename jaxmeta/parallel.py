@@ -28,8 +28,8 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
       ValueError: for more devices than there are, or none; with several processes, for fewer than all.
 
     Example:
-      >>> make_mesh(1).shape
-      OrderedDict({'task': 1})
+      >>> dict(make_mesh(1).shape)
+      {'task': 1}
     """
     devices = jax.devices()
     wanted = len(devices) if num_devices is None else num_devices
@@ -81,7 +81,7 @@ def fsdp(pattern: str = "", *, min_size: int = 2**14) -> Rule:
     Example:
       >>> rule = fsdp("kernel", min_size=1000)
       >>> rule("params/conv0/kernel", (3, 3, 64, 64), 4), rule("params/conv0/bias", (64,), 4)
-      (PartitionSpec(None, None, 'task'), PartitionSpec())
+      (P(None, None, 'task'), P())
     """
 
     def rule(path: str, shape: tuple[int, ...], num_devices: int) -> PartitionSpec:
@@ -109,8 +109,8 @@ def layout(tree: PyTree, mesh: Mesh, rule: Rule | None = None) -> PyTree:
     """The sharding of each leaf on the mesh.
 
     Example:
-      >>> layout({"w": np.zeros((4, 4))}, make_mesh(1))["w"].spec
-      PartitionSpec()
+      >>> layout({"w": np.zeros((4, 4))}, make_mesh(1))["w"].is_fully_replicated
+      True
     """
     return jax.tree.map(lambda spec: NamedSharding(auto_mesh(mesh), spec), specs(tree, mesh, rule))
 
