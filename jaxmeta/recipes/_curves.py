@@ -11,7 +11,7 @@ from ..types import MetaLearner, Model, Sampler
 from ._experiment import Experiment, by_steps
 
 SGD: dict[str, Any] = {"inner_optimizer": optax.sgd(0.001)}
-FAST: dict[str, Any] = {"inner_optimizer": optax.sgd(0.01)}  # where no derivative passes through the steps
+FAST: dict[str, Any] = {"inner_optimizer": optax.sgd(0.003)}  # where no derivative passes through the steps
 
 # Those that move the weights of a network with an output; those that read its features; those that read the points.
 BY_STEPS: dict[str, Callable[[Model, int], MetaLearner]] = {
