@@ -6,7 +6,7 @@ The public names, in reading order. `backbones` and `recipes` need flax and load
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import algorithms, attacks, datasets, implicit, inner, losses, ops, parallel, planning, rules, tasks
+from . import algorithms, attacks, datasets, implicit, inner, losses, ops, parallel, rules, tasks
 from .algorithms import *
 from .algorithms import centre_features
 from .callbacks import EarlyStopping, Progress
@@ -27,7 +27,7 @@ from .step import backprop, init, meta_step
 from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model, Sampler, Task, Variables
 
 if TYPE_CHECKING:
-    from . import backbones, checkpoint, plots, recipes
+    from . import backbones, checkpoint, planning, plots, recipes
 
 __version__ = "0.1.0"
 
@@ -43,7 +43,7 @@ __all__ = [
 ]  # fmt: skip
 __all__ += algorithms.__all__
 
-_LAZY = ("backbones", "recipes", "checkpoint", "plots")
+_LAZY = ("backbones", "recipes", "checkpoint", "planning", "plots")
 
 
 def __getattr__(name: str) -> Any:

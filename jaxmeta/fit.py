@@ -16,7 +16,7 @@ from .callbacks import Progress
 from .evaluation import evaluate, evaluate_seeds
 from .feed import given_to_steps
 from .parallel import Rule, auto_mesh, place
-from .step import draw_tasks, meta_step
+from .step import as_sampler, draw_tasks, meta_step
 from .types import Estimate, MetaLearner, MetaState, Sampler, Task
 
 History = dict[str, np.ndarray]
@@ -111,6 +111,7 @@ def fit(
     run = _runner(step, tasks_per_step, log_every, mesh)
     state = place(jax.tree.map(jnp.copy, state), mesh, shard)
     source = given_to_steps(sampler, state, num_steps, tasks_per_step, mesh)
+    eval_sampler = None if eval_sampler is None else place(as_sampler(eval_sampler), mesh)  # once, not each time
     validate = evaluate if state.step.ndim == 0 else evaluate_seeds
     log, at, buffers = _Log(), int(np.max(state.step)), None
     bad = np.zeros(state.step.shape, int)

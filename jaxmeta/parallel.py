@@ -75,7 +75,8 @@ def fsdp(pattern: str = "", *, min_size: int = 2**14) -> Rule:
     It is applied to the whole training state, so that an optimizer's moments lie as their parameters do.
 
     Args:
-      pattern: regular expression, searched for in a leaf's path (``"params/conv0/kernel"``); by default all match.
+      pattern: regular expression, searched for in a leaf's path in the state; by default all match. Match the end:
+        a moment's path (``"opt_state/0/mu/conv0/kernel"``) ends as its parameter's (``"meta/params/conv0/kernel"``).
       min_size: entries from which an array is worth sharding.
 
     Example:

@@ -142,12 +142,12 @@ def meta_step(
         meta, opt_state = jax.tree.map(partial(jnp.where, finite), new, (state.meta, state.opt_state))
         metrics = {**aux.metrics, "skipped": 1.0 - finite}
         state = MetaState(state.step + 1, meta, opt_state, state.key)
-        return stay(state, mesh, shard), metrics
+        return _stay(state, mesh, shard), metrics
 
     return step
 
 
-def stay(state: MetaState, mesh: Mesh | None, shard: Rule | None) -> MetaState:
+def _stay(state: MetaState, mesh: Mesh | None, shard: Rule | None) -> MetaState:
     """The state, which lies on the mesh as before the step: nothing compiles again."""
     return state if mesh is None else jax.lax.with_sharding_constraint(state, layout(state, mesh, shard))
 
@@ -206,7 +206,7 @@ def _spread(mean_grad: Callable, mesh: Mesh | None, shard: Rule | None) -> Calla
     check_mesh(mesh)
 
     def spread(meta: Variables, tasks: Task, keys: Key) -> tuple[PyTree, Aux]:
-        lie = specs(meta.params, mesh, shard)
+        lie = specs({"meta": meta}, mesh, shard)["meta"].params  # by the paths that they have in the state
 
         def local(meta: Variables, tasks: Task, keys: Key) -> tuple[PyTree, Aux]:
             grads, aux = mean_grad(Variables(gather(meta.params, lie), meta.state), tasks, keys)

@@ -170,3 +170,13 @@ def test_a_mesh_that_does_not_fit_is_refused():
     state = jm.init(learner, sampler, optax.sgd(0.1), key=KEY)
     with pytest.raises(ValueError, match="`mesh` has 2 devices, which must divide the 3 tasks of a step"):
         step(state, stack(sampler, 3))
+
+
+def test_a_rule_sees_the_paths_of_the_state():
+    seen = set()
+    rule = lambda path, shape, devices: seen.add(path) or jax.sharding.PartitionSpec()
+    learner, sampler = build("maml", "regression"), KINDS["regression"].sampler
+    state = jm.init(learner, sampler, optax.sgd(0.1), key=KEY)
+    step = jm.meta_step(learner, optax.sgd(0.1), mesh=jax.make_mesh((2,), ("task",)), shard=rule)
+    jax.eval_shape(step, state, stack(sampler, 2))
+    assert {path.split("/")[0] for path in seen} == {"meta", "step"}

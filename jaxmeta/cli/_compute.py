@@ -82,9 +82,6 @@ class Compute:
         return e._replace(optimizer=optimizer, chunk=self.chunk or e.chunk_on(jax.default_backend()))
 
 
-DEFAULT = Compute()
-
-
 def _size(mesh: str, tasks_per_step: int) -> int:
     axis, _, size = mesh.partition("=")
     if axis != parallel.TASK or not size.isdigit():

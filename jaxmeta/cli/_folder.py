@@ -65,8 +65,6 @@ def create(recipe: str, out: Path | None) -> Path:
 
 
 def write_config(folder: Path, config: Config, num_steps: int) -> None:
-    import jax
-
     from jaxmeta import __version__
 
     about = {
@@ -130,20 +128,22 @@ def build(run: Path, data_dir: str | None) -> tuple[Any, Config]:
     return RECIPES[config.recipe](**arguments), config
 
 
-def status(folder: Path) -> str | None:
-    """How the run ended, if it has."""
-    path = folder / RESULTS
-    return _read_json(path).get("status") if path.is_file() else None
+def is_complete(folder: Path) -> bool:
+    """Whether a run made all of its steps and was measured: one that its time limit ended can still go on."""
+    about = _read_json(path) if (path := folder / RESULTS).is_file() else {}
+    return about.get("status") == "finished" and about["step"] == about["num_steps"]
 
 
 def rows_until(folder: Path, step: int) -> list[dict[str, Any]]:
     """The rows of the metrics up to a step; those after it, which a run that goes on will write again, are removed."""
-    for name in (METRICS, TIMING) if jax.process_index() == 0 else ():
-        if (path := folder / name).is_file():
-            _rewrite(path, [line for line in path.read_bytes().splitlines(keepends=True) if _at(line) <= step])
-    path = folder / METRICS
-    rows = [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
-    return [row for row in rows if row["step"] <= step]
+    kept = {path: _lines_until(path, step) for path in (folder / METRICS, folder / TIMING) if path.is_file()}
+    for path, lines in kept.items() if jax.process_index() == 0 else ():
+        _rewrite(path, lines)
+    return [json.loads(line) for line in kept.get(folder / METRICS, ())]
+
+
+def _lines_until(path: Path, step: int) -> list[bytes]:
+    return [line for line in path.read_bytes().splitlines(keepends=True) if _at(line) <= step]
 
 
 def _rewrite(path: Path, lines: list[bytes]) -> None:

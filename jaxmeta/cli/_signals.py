@@ -28,8 +28,10 @@ def stop_on_signals(*, forward: bool = False) -> Iterator[threading.Event]:
         return
     if forward:
         before = signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        yield stop
-        signal.signal(signal.SIGINT, before)
+        try:
+            yield stop
+        finally:
+            signal.signal(signal.SIGINT, before)
         return
     reader, writer = socket.socketpair()
     writer.setblocking(False)

@@ -9,12 +9,13 @@ import tyro
 from jaxmeta.recipes import RECIPES
 
 from . import _folder
-from ._compute import DEFAULT as HOW
 from ._compute import Compute
 from ._flags import read
 from ._run import Run, run
 
 Flat = Annotated[Compute, tyro.conf.arg(name="")]
+
+HOW = Compute()
 
 
 class Call(NamedTuple):
@@ -54,7 +55,7 @@ def resume(*, resume: Path, minutes: float | None = None, data_dir: str | None =
     """
     compute.start()
     experiment, config = _folder.build(resume, data_dir)
-    if _folder.status(resume) == "finished":
+    if _folder.is_complete(resume):
         raise ValueError(f"`--resume`: the run in {str(resume)!r} has finished. To train anew, choose another `--out`.")
     compute = Compute(**{**vars(compute), **config.compute})
     return run(Run(experiment, resume, config, compute, minutes))
