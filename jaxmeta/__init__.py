@@ -27,7 +27,7 @@ from .step import backprop, init, meta_step
 from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model, Sampler, Task, Variables
 
 if TYPE_CHECKING:
-    from . import backbones, checkpoint, planning, plots, recipes
+    from . import backbones, checkpoint, planning, plots, recipes, runs
 
 __version__ = "0.1.0"
 
@@ -43,7 +43,7 @@ __all__ = [
 ]  # fmt: skip
 __all__ += algorithms.__all__
 
-_LAZY = ("backbones", "recipes", "checkpoint", "planning", "plots")
+_LAZY = ("backbones", "recipes", "checkpoint", "planning", "plots", "runs")
 
 
 def __getattr__(name: str) -> Any:
