@@ -28,6 +28,7 @@ from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model
 
 if TYPE_CHECKING:
     from . import backbones, checkpoint, planning, plots, recipes, runs
+    from .estimator import FewShotClassifier, FewShotRegressor
 
 __version__ = "0.1.0"
 
@@ -39,7 +40,8 @@ __all__ = [
     "init", "meta_step", "backprop", "fit", "feed", "Progress", "Profile", "EarlyStopping", "Diverged",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",
     "robust_accuracy", "forgetting_curve", "Forgetting",
-    "algorithms", "attacks", "parallel", "planning", "recipes", "checkpoint", "plots", "ops",
+    "FewShotClassifier", "FewShotRegressor",
+    "algorithms", "attacks", "parallel", "planning", "recipes", "checkpoint", "plots", "ops", "runs",
 ]  # fmt: skip
 __all__ += algorithms.__all__
 
@@ -49,4 +51,6 @@ _LAZY = ("backbones", "recipes", "checkpoint", "planning", "plots", "runs")
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return import_module(f".{name}", __name__)
+    if name in ("FewShotClassifier", "FewShotRegressor"):
+        return getattr(import_module(".estimator", __name__), name)
     raise AttributeError(f"module 'jaxmeta' has no attribute {name!r}")

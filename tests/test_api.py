@@ -13,7 +13,7 @@ import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
 MODULES = """losses inner implicit rules cells tasks datasets algorithms backbones ops plots checkpoint recipes attacks
-    parallel guards planning runs""".split()
+    parallel guards planning runs estimator""".split()
 
 
 def public():
@@ -66,6 +66,7 @@ ROOMS = {
     "datasets": {"types"},
     "checkpoint": {"types", "parallel"},
     "plots": {"types"},
+    "estimator": {"types", "learner", "models", "losses", "algorithms", "checkpoint", "datasets", "runs"},
     "runs": {"types", "checkpoint", "datasets", "recipes"},
 }
 
