@@ -57,7 +57,7 @@ def from_folder(
     with open_tree(Path(path), "path") as (names, read):
         classes = _classes(names, root, str(path))
         files = [name for members in classes.values() for name in members]
-        images = [_image(read(name), f"`path`: {name!r} in {str(path)!r}", pair, color) for name in files]
+        images = [read_image(read(name), f"`path`: {name!r} in {str(path)!r}", pair, color) for name in files]
     _check_shapes(images, files)
     return class_set(np.stack(images), [len(members) for members in classes.values()], list(classes))
 
@@ -91,8 +91,8 @@ def _classes(names: list[str], root: str, path: str) -> dict[str, list[str]]:
     return dict(sorted(classes.items()))
 
 
-def _image(data: bytes, where: str, size: tuple[int, int] | None, color: str) -> np.ndarray:
-    """uint8 ``[h, w, c]``."""
+def read_image(data: bytes, where: str, size: tuple[int, int] | None, color: str) -> np.ndarray:
+    """One photograph, upright, uint8 ``[h, w, c]``; ``where`` names it in errors."""
     from PIL import ImageOps
 
     image = open_image(data, where)
