@@ -7,13 +7,10 @@ import difflib
 import os
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from jaxmeta.types import ClassSet
 
-from ._arrays import class_set
-from ._files import check_size, open_tree, places
-from ._folder import read_image
+from ._files import places
+from ._folder import read_classes
 
 # The authors' folders share all classes, so few-shot learning needs a split of its own. Of every five coarse classes
 # of a group, in alphabetical order, the first three train, the fourth tests and the fifth validates.
@@ -70,13 +67,15 @@ def grocery(split: str, *, data_dir: str | os.PathLike | None = None, size: int 
         near = difflib.get_close_matches(str(split), SPLITS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"`split` is {split!r}, which Grocery does not have; {hint}Choose one of {', '.join(SPLITS)}.")
-    pair, path = check_size(size), _find(data_dir)
-    with open_tree(path, "data_dir") as (names, read):
-        classes = _classes(names, path)
-        chosen = {name: files for name, files in classes.items() if split == "all" or _coarse(name) in COARSE[split]}
-        files = [file for members in chosen.values() for file in members]
-        images = [read_image(read(file), f"`data_dir`: {file!r} in {str(path)!r}", pair, "rgb") for file in files]
-    return class_set(np.stack(images), [len(members) for members in chosen.values()], list(chosen))
+    path, wanted = (
+        _find(data_dir),
+        {coarse for part, names in COARSE.items() if split in (part, "all") for coarse in names},
+    )
+
+    def chosen(names: list[str]) -> dict[str, list[str]]:
+        return {name: files for name, files in _classes(names, path).items() if _coarse(name) in wanted}
+
+    return read_classes(path, "data_dir", chosen, size)
 
 
 def _find(data_dir) -> Path:

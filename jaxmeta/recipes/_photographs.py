@@ -10,6 +10,7 @@ import jaxmeta as jm
 
 from ..types import ClassSet, MetaLearner, Model, Sampler
 from ._experiment import Experiment, by_steps
+from ._figures import published
 
 SGD = {"inner_optimizer": optax.sgd(0.01)}
 
@@ -36,14 +37,15 @@ Algorithm = Literal[
     "protonet", "simpleshot", "relation", "r2d2", "metaoptnet",
     "maml", "fomaml", "anil", "baseline", "baseline_plus_plus", "rfs",
 ]  # fmt: skip
-Dataset = Literal["folder", "grocery"]
+Dataset = Literal["folder", "grocery", "cifar_fs", "fc100", "miniimagenet", "tieredimagenet", "cub"]
 
 
 def photographs(
     *,
     dataset: Dataset = "folder",
     data_dir: str | None = None,
-    size: int = 84,
+    download: bool = False,
+    size: int | None = None,
     algorithm: Algorithm = "protonet",
     backbone: Literal["conv4", "resnet12"] = "conv4",
     features: int = 64,
@@ -74,10 +76,13 @@ def photographs(
     others with running averages. Training images are mirrored, cropped and relit at random, held-out ones are not.
 
     Args:
-      dataset: folder is one's own photographs; grocery is a set of 81 groceries, its test classes of other kinds.
+      dataset: folder is one's own photographs; grocery is a set of 81 groceries, its test classes of other kinds; the
+        others have published splits.
       data_dir: of one's own, a folder or zip with folders train, test and, to validate, val, and in each of them a
-        folder of images per class, at any depth. Of grocery, see `jaxmeta.datasets.grocery`.
-      size: height and width in pixels, to which the photographs are resized.
+        folder of images per class, at any depth. Of the others, where their files are: see
+        `jaxmeta.datasets.grocery` and `jaxmeta.datasets.published_split`.
+      download: let TFDS fetch cifar_fs, fc100 or cub, if they are not there.
+      size: height and width in pixels, to which images are resized; by default 32 for cifar_fs and fc100, else 84.
       algorithm: see `jaxmeta list algorithms`; the last three learn from labels, without episodes.
       backbone: conv4 has four convolutions, resnet12 twelve in four residual blocks.
       features: channels of the first block; conv4 has as many throughout, resnet12 2.5, 5 and 10 times as many in the
@@ -110,9 +115,7 @@ def photographs(
     _check_ways(num_train_ways, num_ways, moves)
 
     def data(split: str) -> ClassSet:
-        if dataset == "grocery":
-            return jm.datasets.grocery(split, data_dir=data_dir, size=size)
-        return jm.datasets.from_folder(_given(data_dir), root=split, size=size)
+        return photographs_of(dataset, split, data_dir, size, download)
 
     def held_out(split: str) -> Sampler:
         return jm.tasks.episodes(data(split), **layout, num_queries=num_test_queries)
@@ -140,7 +143,7 @@ def photographs(
         eval_every=eval_every,
         eval_tasks=eval_tasks,
         test_tasks=test_tasks,
-        published="none: photographs and splits of one's own have no published figure",
+        published=published(dataset, backbone, algorithm, **layout),
     )
 
 
@@ -152,13 +155,22 @@ def _network(backbone: str, features: int, num_outputs: int | None, dtype: str) 
     return jm.backbones.ResNet12(widths=widths, **how)
 
 
-def _given(data_dir: str | None) -> str:
+def photographs_of(
+    dataset: Dataset, split: str, data_dir: str | None, size: int | None = None, download: bool = False
+) -> ClassSet:
+    """The classes of a split; ``dataset`` and its files as for `photographs`."""
+    if download and dataset in ("folder", "grocery"):
+        raise ValueError(f"`download` is for data that TFDS has, not for {dataset}; leave it out.")
+    if dataset == "grocery":
+        return jm.datasets.grocery(split, data_dir=data_dir, size=size or 84)
+    if dataset != "folder":
+        return jm.datasets.published_split(dataset, split, data_dir=data_dir, size=size, download=download)
     if data_dir is None:
         raise ValueError(
             "`data_dir` is None, and the photographs are your own: pass a folder or zip with folders train and test, "
             "and in each a folder of images per class. Without any, try `--dataset grocery`."
         )
-    return data_dir
+    return jm.datasets.from_folder(data_dir, root=split, size=size or 84)
 
 
 def _check_ways(num_train_ways: int | None, num_ways: int, moves: bool) -> None:
