@@ -95,6 +95,12 @@ class FewShot(BaseEstimator):
         return jax.tree.map(lambda array: np.asarray(array)[: len(x)], outputs)
 
 
+def support_set(x: np.ndarray, y: np.ndarray, ways: np.ndarray | None = None) -> Batch:
+    """Padded to the next power of two, so that few shapes are compiled; padding has weight 0."""
+    arrays = (padded(array) for array in (as_inputs(x), y, np.ones(len(x), np.float32)))
+    return Batch(*map(jnp.asarray, arrays), None if ways is None else jnp.asarray(ways))
+
+
 @cache
 def compiled(learner: MetaLearner) -> tuple[Any, Any]:
     """`adapt` and `predict`, compiled once for all estimators of a learner."""
@@ -115,7 +121,7 @@ def widened(learner: MetaLearner, meta: Variables, support: Batch) -> Batch:
             f"`y` has {given} classes, but this learner's head has {fixed} outputs. Choose fewer classes, train with "
             f"`num_ways={given}`, or take a learner that reads features (protonet, r2d2 ...), which takes any number."
         )
-    return support._replace(ways=np.pad(support.ways, (0, (fixed or given) - given)))
+    return support._replace(ways=jnp.pad(support.ways, (0, (fixed or given) - given)))
 
 
 def fixed_ways(learner: MetaLearner, meta: Variables, support: Batch) -> int | None:
@@ -139,7 +145,7 @@ def as_inputs(x: Any) -> Any:
 
 
 def padded(array: np.ndarray) -> np.ndarray:
-    """Zeros appended up to the next power of two, so that few shapes are compiled.
+    """Zeros appended up to the next power of two.
 
     Example:
       >>> padded(np.ones(3)).tolist()
