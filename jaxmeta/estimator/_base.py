@@ -20,6 +20,11 @@ from jaxmeta.types import Batch, MetaLearner, Task, Variables
 class FewShot(BaseEstimator):
     """A learner that adapts to padded support sets; the two estimators add what their targets are."""
 
+    X_: np.ndarray
+    y_: np.ndarray
+    meta_: Variables
+    adapted_: Any
+
     def __init__(
         self,
         learner: MetaLearner | Trained | None = None,
@@ -97,8 +102,8 @@ class FewShot(BaseEstimator):
 
 def support_set(x: np.ndarray, y: np.ndarray, ways: np.ndarray | None = None) -> Batch:
     """Padded to the next power of two, so that few shapes are compiled; padding has weight 0."""
-    arrays = (padded(array) for array in (as_inputs(x), y, np.ones(len(x), np.float32)))
-    return Batch(*map(jnp.asarray, arrays), None if ways is None else jnp.asarray(ways))
+    inputs, targets, weight = (jnp.asarray(padded(array)) for array in (as_inputs(x), y, np.ones(len(x), np.float32)))
+    return Batch(inputs, targets, weight, None if ways is None else jnp.asarray(ways))
 
 
 @cache

@@ -46,7 +46,8 @@ def save(estimator: FewShot, path: str | os.PathLike, support: dict[str, np.ndar
         write_config(temporary, config)
         checkpoint.save(temporary / "params", trained.meta if isinstance(trained, Trained) else estimator.meta_)
         if support is not None:
-            write_whole(temporary / SUPPORT, lambda file: np.savez_compressed(file, **plain(support)))
+            with open(temporary / SUPPORT, "wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **plain(support))
         os.rename(temporary, target)
     finally:
         rmtree(temporary, ignore_errors=True)
@@ -60,9 +61,14 @@ def export(estimator: FewShot, path: str | os.PathLike, read: Callable, platform
     predict, meta, adapted = weighted_predict(estimator._pure()), estimator.meta_, estimator.adapted_
     program = jax.jit(lambda x: read(predict(meta, adapted, as_inputs(x))))
     dtype = np.uint8 if estimator.X_.dtype == np.uint8 else np.float32
-    shape = jax.export.symbolic_shape("examples") + estimator.X_.shape[1:]
+    shape = (*jax.export.symbolic_shape("examples"), *estimator.X_.shape[1:])
     exported = jax.export.export(program, platforms=platforms)(jax.ShapeDtypeStruct(shape, dtype))
-    write_whole(Path(path), lambda file: file.write(exported.serialize()))
+    data = exported.serialize()
+
+    def write(file) -> None:
+        file.write(data)
+
+    write_whole(Path(path), write)
 
 
 def plain(support: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -124,8 +124,8 @@ def photographs(
         if labels:
             sampler = jm.tasks.batches(data("train"), batch_size=batch_size)
         else:
-            ways = layout | {"num_ways": num_train_ways or num_ways}
-            sampler = jm.tasks.episodes(data("train"), **ways, num_queries=num_queries)
+            ways = num_train_ways or num_ways
+            sampler = jm.tasks.episodes(data("train"), num_ways=ways, num_shots=num_shots, num_queries=num_queries)
         return jm.tasks.augmented(sampler, crop=crop, flip=flip, jitter=jitter)
 
     return Experiment(
