@@ -47,17 +47,23 @@ class FewShot(BaseEstimator):
             return self.learner.learner
         return self._default() if self.learner is None else self.learner
 
-    def _expected(self) -> tuple[int, ...] | None:
-        """The shape of an example, where training has told it."""
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """The shape of an example, where training has told it; None for a learner of one's own."""
+        x = self._example("x")
+        return None if x is None else tuple(x.shape[1:])
+
+    def _example(self, what: str) -> Any:
+        """Shapes of a training task's inputs or targets, where they are known and one array."""
         if not isinstance(self.learner, Trained):
             return None
-        batch = self.learner.task.support or self.learner.task.query
-        return tuple(batch.x.shape[1:])
+        leaf = getattr(self.learner.task.support or self.learner.task.query, what)
+        return leaf if hasattr(leaf, "shape") else None
 
     def _check(self, X: Any, *, reset: bool) -> np.ndarray:
         """Examples as an array, ``[N, ...]``."""
         X = validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric")
-        expected = self._expected() if reset else self.X_.shape[1:]
+        expected = self.input_shape if reset else self.X_.shape[1:]
         if expected is not None and X.shape[1:] != expected:
             raise ValueError(
                 f"`X` has examples of shape {X.shape[1:]}, but this learner takes {expected}. Resize or convert them "
