@@ -111,7 +111,7 @@ def photographs(
     net = _network(backbone, features, num_ways if moves else None, dtype)
     model = jm.from_linen(net, norm="transductive" if moves else "running")
     make = by_steps(partial(BY_STEPS[algorithm], model, jm.losses.cross_entropy)) if moves else None
-    layout = {"num_ways": num_ways, "num_shots": num_shots}
+    layout: dict[str, Any] = {"num_ways": num_ways, "num_shots": num_shots}
     _check_ways(num_train_ways, num_ways, moves)
 
     def data(split: str) -> ClassSet:
@@ -124,7 +124,7 @@ def photographs(
         if labels:
             sampler = jm.tasks.batches(data("train"), batch_size=batch_size)
         else:
-            ways = layout | {"num_ways": num_train_ways or num_ways}
+            ways: dict[str, Any] = layout | {"num_ways": num_train_ways or num_ways}
             sampler = jm.tasks.episodes(data("train"), **ways, num_queries=num_queries)
         return jm.tasks.augmented(sampler, crop=crop, flip=flip, jitter=jitter)
 
