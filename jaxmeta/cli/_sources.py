@@ -113,7 +113,7 @@ def _load(name: str, data_dir: str | None, split: str | None) -> Mapping[str, Cl
     if name in SETS:
         return {part: datasets.published_split(name, part, data_dir=data_dir) for part in splits}
     if "/" in name or "." in name or "\\" in name:
-        raise ValueError(f"{shown(name)!r} does not exist. Check the path.")
+        raise ValueError(f"{name!r} does not exist. Check the path.")
     return {split or "train": datasets.from_tfds(name, split or "train", data_dir=data_dir)}
 
 
