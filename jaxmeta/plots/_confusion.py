@@ -1,0 +1,70 @@
+"""Which classes are taken for which."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._canvas import Path, figure_of, finish, label, letter
+
+MOST_COUNTS, MOST_NAMES = 25, 60  # classes up to which numbers and names can be read
+
+
+def confusion(
+    predicted: Any, true: Any, names: Sequence[str] | None = None, path: Path = None, *, title: str = ""
+) -> Any:
+    """The confusion matrix: a row for each true class, its colours the shares, its numbers the counts.
+
+    Args:
+      predicted: labels ``[...]``, or outputs ``[..., W]`` whose largest entry is the label.
+      true: labels ``[...]``, whole numbers from 0.
+      names: of the W classes; letters by default.
+      path: where to save.
+      title: above the figure.
+
+    Raises:
+      ValueError: for shapes that do not match, nothing to count, or a label that is not among the classes.
+
+    Example:
+      >>> [text.get_text() for text in confusion([0, 1, 1], [0, 0, 1], ["cat", "dog"]).axes[0].texts]
+      ['1', '1', '1']
+    """
+    counts = _counts(np.asarray(predicted), np.asarray(true), names)
+    num_ways = len(counts)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = float(np.clip(0.36 * num_ways, 2.6, 12))
+    figure, ((axis,),) = figure_of(1, 1, side + 1.8, side + 0.6, title)
+    picture = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(picture, ax=axis, shrink=0.8, label="share of the true class")
+    for row, column in zip(*np.nonzero(counts), strict=True) if num_ways <= MOST_COUNTS else ():
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    axis.set(xlabel="predicted class", ylabel="true class")
+    if num_ways <= MOST_NAMES:
+        texts = [label(name, 24) for name in (names or [letter(w) for w in range(num_ways)])]
+        steep = max(map(len, texts)) > 2
+        axis.set_xticks(range(num_ways), texts, fontsize=8, rotation=90 if steep else 0)
+        axis.set_yticks(range(num_ways), texts, fontsize=8)
+    return finish(figure, path, spines=True)
+
+
+def _counts(predicted: np.ndarray, true: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
+    """``[W, W]``: how often the class of a row was taken for that of a column."""
+    num_ways = predicted.shape[-1] if predicted.ndim == true.ndim + 1 else None
+    predicted = predicted if num_ways is None else predicted.argmax(-1)
+    if predicted.shape != true.shape or not true.size:
+        raise ValueError(
+            f"`predicted` has shape {predicted.shape} and `true` {true.shape}: both need the same labels [...], at "
+            "least one, or `predicted` the outputs [..., W] of as many."
+        )
+    both = np.stack([true.ravel(), predicted.ravel()])
+    if not np.issubdtype(both.dtype, np.integer):
+        raise ValueError(f"`predicted` and `true` must be whole numbers, got {predicted.dtype} and {true.dtype}.")
+    num_ways = num_ways or (int(both.max()) + 1 if names is None else len(names))
+    if names is not None and len(names) != num_ways:
+        raise ValueError(f"`names` has {len(names)} entries for {num_ways} classes. Pass one for each.")
+    if both.min() < 0 or both.max() >= num_ways:
+        raise ValueError(f"labels go from {both.min()} to {both.max()}, but classes are 0 to {num_ways - 1}.")
+    counts = np.zeros((num_ways, num_ways), int)
+    np.add.at(counts, tuple(both), 1)
+    return counts
