@@ -6,7 +6,12 @@
 ``metrics.jsonl``     a row per log interval; the same bytes for the same seed, version and machine
 ``timing.jsonl``      seconds and tasks per second of the same intervals
 ``results.json``      how training ended, and the final estimates
-``learning_curve.png``, and ``episodes.png`` or ``fits.png``
+``report.html``         all of this on one page, with the pictures in it
+
+Pictures, where the run has what they show: ``learning_curve.png``; of image classification ``episodes.png``,
+``confusion.png`` (one larger held-out task) and, where classes are prototypes, ``embedding.png``; of functions
+``fits.png``; of learners that adapt by steps ``adaptation_curve.png``. ``tensorboard`` and ``wandb`` hold what
+``--log`` asked for.
 """
 
 import json
@@ -26,6 +31,8 @@ from ._names import check_arguments, near
 FORMAT = 1
 PARAMS, CHECKPOINTS, CONFIG = "params", "checkpoints", "config.json"
 METRICS, TIMING, RESULTS = "metrics.jsonl", "timing.jsonl", "results.json"
+REPORT, LEARNING, ADAPTATION = "report.html", "learning_curve.png", "adaptation_curve.png"
+EPISODES, FITS, CONFUSION, EMBEDDING = "episodes.png", "fits.png", "confusion.png", "embedding.png"
 MAX_BYTES = 1 << 20  # of a configuration that is read
 
 

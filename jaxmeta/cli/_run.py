@@ -24,6 +24,7 @@ from ._compute import Compute
 from ._measure import Rows, measure, table
 from ._pictures import draw_tasks
 from ._progress import show_progress
+from ._report import write_report
 from ._signals import EXIT, stop_on_signals
 
 DIVERGED, LOST = 3, 4
@@ -68,8 +69,8 @@ def _run(r: Run) -> int:
             results = _measure(e, meta, start.meta, mesh, stop.is_set)
             status = "interrupted" if stop.is_set() else status
         if _first():
-            _draw(r, e, rows, meta, status)
             _write_results(r.folder, e, int(state.step), status, message, results)
+            _draw(r, e, rows, meta, status, mesh)
         keeper.close()
     return _finish(r, e, status, message, results, int(state.step))
 
@@ -179,11 +180,13 @@ def _measure(e: Experiment, meta: Variables, initial: Variables, mesh: Any, stop
         return measure(e, meta, initial, e.test, e.test_tasks, mesh=mesh, say=say, stopped=stopped)
 
 
-def _draw(r: Run, e: Experiment, rows: Rows, meta: Variables, status: str) -> None:
+def _draw(r: Run, e: Experiment, rows: Rows, meta: Variables, status: str, mesh: Any) -> None:
+    """Pictures, and the page that shows them."""
     if rows:
-        plots.learning_curve(rows, r.folder / "learning_curve.png", title=f"Training, seed {r.config.seed}")
+        plots.learning_curve(rows, r.folder / _folder.LEARNING, title=f"Training, seed {r.config.seed}")
     if status == "finished":
-        draw_tasks(r.folder, e, meta)
+        draw_tasks(r.folder, e, meta, mesh=mesh)
+    write_report(r.folder)
 
 
 def _write_results(folder: Path, e: Experiment, step: int, status: str, message: str, rows: Rows) -> None:

@@ -50,3 +50,9 @@ def label(text: Any, most: int = 40) -> str:
 def letter(number: Any) -> str:
     """What a class is called that has no name: A, B, C ..., and numbers after Z."""
     return chr(ord("A") + int(number)) if int(number) < 26 else str(int(number))
+
+
+def shown(image: Any) -> np.ndarray:
+    """An image in [0, 1] as it is drawn: ``[H, W]``, or ``[H, W, 3]`` in colour."""
+    image = np.asarray(image, np.float32)
+    return np.clip(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image, 0, 1)

@@ -5,13 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from ._canvas import Path, figure_of, finish, label, letter
+from ._canvas import Path, figure_of, finish, label, letter, shown
 
 MOST_COUNTS, MOST_NAMES = 25, 60  # classes up to which numbers and names can be read
 
 
 def confusion(
-    predicted: Any, true: Any, names: Sequence[str] | None = None, path: Path = None, *, title: str = ""
+    predicted: Any,
+    true: Any,
+    names: Sequence[str] | None = None,
+    path: Path = None,
+    *,
+    images: Any = None,
+    title: str = "",
 ) -> Any:
     """The confusion matrix: a row for each true class, its colours the shares, its numbers the counts.
 
@@ -20,6 +26,7 @@ def confusion(
       true: labels ``[...]``, whole numbers from 0.
       names: of the W classes; letters by default.
       path: where to save.
+      images: one of each class, ``[W, ...]`` as for `episodes`, drawn beside its name.
       title: above the figure.
 
     Raises:
@@ -41,11 +48,33 @@ def confusion(
         axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
     axis.set(xlabel="predicted class", ylabel="true class")
     if num_ways <= MOST_NAMES:
-        texts = [label(name, 24) for name in (names or [letter(w) for w in range(num_ways)])]
-        steep = max(map(len, texts)) > 2
-        axis.set_xticks(range(num_ways), texts, fontsize=8, rotation=90 if steep else 0)
-        axis.set_yticks(range(num_ways), texts, fontsize=8)
+        _name(axis, names or [letter(w) for w in range(num_ways)], images)
     return finish(figure, path, spines=True)
+
+
+def _name(axis: Any, names: Sequence[str], images: Any) -> None:
+    """The classes' names along both sides, and a picture between each name and its row or column."""
+    texts = [label(name, 24) for name in names]
+    axis.set_xticks(range(len(texts)), texts, fontsize=8, rotation=90 if max(map(len, texts)) > 2 else 0)
+    axis.set_yticks(range(len(texts)), texts, fontsize=8)
+    if images is None:
+        return
+    axis.tick_params(length=0, pad=22)
+    for w, image in enumerate(images):
+        for at, side, place in (
+            ((w, 0), axis.get_xaxis_transform(), (0.5, 1.1)),
+            ((0, w), axis.get_yaxis_transform(), (1.1, 0.5)),
+        ):
+            axis.add_artist(_thumbnail(image, at, side, place))
+
+
+def _thumbnail(image: Any, at: tuple[int, int], side: Any, place: tuple[float, float]) -> Any:
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    image = shown(image)
+    picture = OffsetImage(image, zoom=18 / max(image.shape[:2]), cmap="gray_r")
+    picture.image.set_clim(0, 1)
+    return AnnotationBbox(picture, at, xycoords=side, box_alignment=place, frameon=False, pad=0)
 
 
 def _counts(predicted: np.ndarray, true: np.ndarray, names: Sequence[str] | None) -> np.ndarray:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from ..types import Task
-from ._canvas import RIGHT, WRONG, Path, figure_of, finish, letter
+from ._canvas import RIGHT, WRONG, Path, figure_of, finish, letter, shown
 
 
 def episodes(tasks: Task, outputs: Any, path: Path = None, *, num_queries: int = 10, title: str = "") -> Any:
@@ -42,9 +42,7 @@ def episodes(tasks: Task, outputs: Any, path: Path = None, *, num_queries: int =
 
 
 def _image(axis: Any, image: np.ndarray, text: str, colour: str) -> None:
-    image = np.asarray(image, np.float32)
-    image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
-    axis.imshow(np.clip(image, 0, 1), cmap="gray_r", vmin=0, vmax=1)
+    axis.imshow(shown(image), cmap="gray_r", vmin=0, vmax=1)
     axis.set(xticks=[], yticks=[])
     axis.set_title(text, color=colour, fontsize=7, pad=2.5)
     for spine in axis.spines.values():
