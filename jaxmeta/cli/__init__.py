@@ -1,4 +1,4 @@
-"""The command line: ``jaxmeta train | evaluate | plan | list``, thin over the library.
+"""The command line: ``jaxmeta train | evaluate | compare | plan | list | completion``, thin over the library.
 
 Exit codes: 0 done, 2 a mistake in the call or its files, 3 training diverged, 4 another process of the run
 was lost, 130 stopped by Ctrl-C or SIGTERM.
@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from ._compare import compare
+from ._completion import completion
 from ._evaluate import evaluate
 from ._list import list_names
 from ._names import near
@@ -17,8 +19,10 @@ from ._train import train
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
+    "compare": compare,
     "plan": plan,
     "list": list_names,
+    "completion": completion,
 }
 
 _HELP = """\
@@ -27,8 +31,10 @@ jaxmeta: learn to learn, from the command line.
   jaxmeta train [RECIPE] [flags]    meta-train, measure on held-out classes, write a run folder
   jaxmeta train --resume RUN        go on with a run that was cut short
   jaxmeta evaluate RUN [flags]      measure a run folder again: other tasks, other inner steps
+  jaxmeta compare RUN RUN ...       runs side by side: what differs, what they reached, their learning curves
   jaxmeta plan [RECIPE] [flags]     memory, arithmetic and communication of a step on TPUs that need not be there
   jaxmeta list [WHAT]               recipes, algorithms, datasets, tasks, backbones
+  jaxmeta completion bash|zsh|fish  a script that completes all of this in a shell
 
 Start with `jaxmeta train`: minutes on a laptop, no data needed. `jaxmeta train RECIPE --help` explains the flags
 of a recipe, `jaxmeta list recipes` names them all; `jaxmeta --version`.

@@ -32,6 +32,7 @@ FORMAT = 1
 PARAMS, CHECKPOINTS, CONFIG = "params", "checkpoints", "config.json"
 METRICS, TIMING, RESULTS = "metrics.jsonl", "timing.jsonl", "results.json"
 REPORT, LEARNING, ADAPTATION = "report.html", "learning_curve.png", "adaptation_curve.png"
+TENSORBOARD = "tensorboard"  # wandb names its own folder
 EPISODES, FITS, CONFUSION, EMBEDDING = "episodes.png", "fits.png", "confusion.png", "embedding.png"
 MAX_BYTES = 1 << 20  # of a configuration that is read
 

@@ -4,7 +4,6 @@ import base64
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
-from typing import Any
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 STYLE = """
@@ -24,7 +23,7 @@ table { border-collapse: collapse; min-width: min(100%, 26rem); }
 caption { text-align: left; padding: .3rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; }
-td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+td { overflow-wrap: break-word; font-variant-numeric: tabular-nums; }
 figure { margin: 1.5rem 0; }
 img { max-width: 100%; height: auto; background: white; border-radius: 6px; border: 1px solid var(--line); }
 pre { background: var(--soft); border: 1px solid var(--line); border-radius: 6px; padding: .8rem; overflow-x: auto; }
@@ -54,11 +53,11 @@ def paragraph(text: str, kind: str = "") -> str:
     return f"<p{marked}>{escape(text)}</p>" if text else ""
 
 
-def table(caption: str, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+def table(caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A table whose first column names its rows.
 
     Example:
-      >>> '<th scope="row">&lt;b&gt;</th><td>1</td>' in table("all", ["name", "count"], [["<b>", 1]])
+      >>> '<th scope="row">&lt;b&gt;</th><td>1</td>' in table("all", ["name", "count"], [["<b>", "1"]])
       True
     """
     columns = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
@@ -89,7 +88,5 @@ def contents(links: Iterable[tuple[str, str]]) -> str:
     return f'<nav aria-label="Contents"><ul>{items}</ul></nav>'
 
 
-def _row(name: Any, *cells: Any) -> str:
-    return (
-        f'<tr><th scope="row">{escape(str(name))}</th>' + "".join(f"<td>{escape(str(c))}</td>" for c in cells) + "</tr>"
-    )
+def _row(name: str, *cells: str) -> str:
+    return f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(text)}</td>" for text in cells)}</tr>'

@@ -84,7 +84,7 @@ def _results(record: Record) -> str:
     parts = [_html.paragraph(message)]
     if rows:
         tasks = f"{rows[0]['num_tasks']:,} held-out tasks" if isinstance(rows[0].get("num_tasks"), int) else "held out"
-        cells = [(clean(row["name"]), clean(row["metric"]), value(row)) for row in rows]
+        cells = [(clean(row["name"]), clean(row["metric"]), value(row).replace(" ", "\u00a0")) for row in rows]
         parts.append(_html.table(f"{tasks}: mean ± 95 % interval", ("learner", "metric", "mean ± 95 %"), cells))
         if any(row["transductive"] for row in rows):
             parts.append(_html.paragraph("* the queries of a task see each other (batch statistics)", "about"))
@@ -96,7 +96,7 @@ def _results(record: Record) -> str:
 def _configuration(record: Record) -> str:
     config = record.config
     arguments, compute = (config.get(name) for name in ("arguments", "compute"))
-    rows = [("seed", config.get("seed", "?")), ("meta-steps", config.get("num_steps", "?"))]
+    rows = [("seed", config.get("seed", "?"))]
     for part in (arguments, compute):
         rows += part.items() if isinstance(part, dict) else ()
     return _html.table("What the run was asked to do", ("argument", "value"), [(clean(a), clean(v)) for a, v in rows])

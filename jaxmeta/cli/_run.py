@@ -4,15 +4,15 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmeta import checkpoint, parallel, plots
+from jaxmeta import callbacks, checkpoint, parallel, plots
 from jaxmeta.callbacks import Progress
 from jaxmeta.fit import Diverged, fit
 from jaxmeta.recipes import Experiment
@@ -28,6 +28,7 @@ from ._report import write_report
 from ._signals import EXIT, stop_on_signals
 
 DIVERGED, LOST = 3, 4
+Log = Literal["tensorboard", "wandb"]
 
 
 class Run(NamedTuple):
@@ -38,6 +39,7 @@ class Run(NamedTuple):
     config: _folder.Config
     compute: Compute
     minutes: float | None = None
+    logs: tuple[Log, ...] = ()
 
 
 def run(r: Run) -> int:
@@ -58,9 +60,11 @@ def _run(r: Run) -> int:
     begin = keeper.restore(start, mesh=mesh, shard=shard) or start
     rows = _folder.rows_until(r.folder, int(begin.step))
     _say(f"{r.config.recipe}: {e.num_steps} steps of {e.tasks_per_step} tasks, into {r.folder}", begin)
-    with stop_on_signals(forward=jax.process_count() > 1) as stop:
+    with ExitStack() as logs, stop_on_signals(forward=jax.process_count() > 1) as stop:
         ends = [_stopper(stop, int(begin.step)), _time_limit(r.minutes)]
-        state, message = _fit(r, e, begin, (mesh, shard), [_recorder(r.folder, rows), *ends, keeper])
+        recorders = [_recorder(r.folder, rows), *_loggers(r, int(begin.step), logs)]
+        state, message = _fit(r, e, begin, (mesh, shard), [*recorders, *ends, keeper])
+        logs.close()
         status = "diverged" if message else "interrupted" if stop.is_set() else "finished"
         keeper.save(state)
         meta, results = local(state.meta, mesh), []
@@ -169,6 +173,18 @@ def _recorder(folder: Path, rows: Rows) -> Callable[[Progress], None]:
             _folder.append(folder / _folder.TIMING, {"step": at.step, **timing})
 
     return record
+
+
+def _loggers(r: Run, begin: int, logs: ExitStack) -> list[Callable[[Progress], Any]]:
+    """Those that ``--log`` asks for, closed with ``logs``; ``metrics.jsonl`` is written all the same."""
+    made, config = [], r.config._asdict() | {"compute": dict(r.config.compute)}
+    for log in r.logs if _first() else ():
+        if log == "tensorboard":
+            opened = callbacks.tensorboard(r.folder / _folder.TENSORBOARD, first_step=begin + 1 if begin else None)
+        else:
+            opened = callbacks.wandb(name=r.folder.name, config=config, dir=str(r.folder))
+        made.append(logs.enter_context(opened))
+    return made
 
 
 def _measure(e: Experiment, meta: Variables, initial: Variables, mesh: Any, stopped: Callable[[], bool]) -> Rows:

@@ -53,6 +53,8 @@ def embedding_map(
         axis.scatter(*_on(axes, z, z[y == w]), s=24, marker=shape, alpha=0.7, linewidth=0, label=name, **style)
         if centres is not None and w < len(centres):
             axis.scatter(*_on(axes, z, centres[w : w + 1]), s=190, marker="*", edgecolor="black", **style)
+            spot = _on(axes, z, centres[w : w + 1])[:, 0]
+            axis.annotate(name, spot, (7, 5), textcoords="offset points", fontsize=8, weight="bold", zorder=3)
     for i, (side, share) in enumerate(zip("xy", shares, strict=True)):
         axis.set(**{f"{side}label": f"component {i + 1} ({100 * share:.0f} % of the variance)"})
     if len(np.unique(y)) <= MOST_NAMES:
