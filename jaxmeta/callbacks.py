@@ -81,7 +81,7 @@ def tensorboard(folder: str | os.PathLike, *, first_step: int | None = None) -> 
     """A callback that writes every metric as a scalar for TensorBoard: ``tensorboard --logdir folder``.
 
     Validation's estimates are ``eval/NAME`` and their intervals ``eval/NAME/ci95``; of several seeds the mean is
-    written. The file is complete after every call.
+    written. A thread writes the file, a second behind training; it is complete at the end of the ``with`` block.
 
     Args:
       folder: where the event file goes.
@@ -94,12 +94,11 @@ def tensorboard(folder: str | os.PathLike, *, first_step: int | None = None) -> 
       >>> # with jm.callbacks.tensorboard("logs") as log:
       >>> #     state, history = jm.fit(..., callbacks=[log])
     """
-    with need("tensorboard").SummaryWriter(str(folder), purge_step=first_step) as writer:
+    with need("tensorboard").SummaryWriter(str(folder), purge_step=first_step, flush_secs=1) as writer:
 
         def log(progress: Progress) -> None:
             for name, value in scalars(progress).items():
                 writer.add_scalar(name, value, progress.step)
-            writer.flush()
 
         yield log
 
@@ -132,7 +131,7 @@ def wandb(
             f"Weights & Biases cannot start ({error}). Log in with `wandb login`, or set WANDB_MODE=offline."
         ) from error
     with run:  # which ends it, as failed where there was an exception
-        yield lambda progress: run.log(scalars(progress), step=progress.step)
+        yield lambda progress: run.log(scalars(progress), step=progress.step, commit=True)
 
 
 def need(log: Literal["tensorboard", "wandb"]) -> Any:

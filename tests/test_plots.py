@@ -86,7 +86,8 @@ def test_curves_of_several_runs(tmp_path):
     runs = {"_a $x$ run": rows(0.5), "b": validated, "empty": []}
     figure = plots.learning_curves(runs, tmp_path / "runs.png")
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["\u200b_a \\$x\\$ run", "b", "empty"]  # matplotlib hides names that begin with a line
+    expected = ["\u200b_a \\$x\\$ run (training tasks)", "b (validation tasks)", "empty (training tasks)"]
+    assert texts == expected  # matplotlib hides names that begin with a line
     accuracy, loss = figure.axes
     assert accuracy.lines[0].get_ydata().tolist() == [25, 25, 25] and loss.lines[1].get_ydata().tolist() == [1, 1, 1]
     assert len(accuracy.containers) == 1 and pixels(tmp_path / "runs.png").std() > 5

@@ -159,5 +159,5 @@ def _draw(out: Path, records: dict[str, Record]) -> None:
     drawn = {name: record.rows for name, record in records.items() if record.rows}
     if not drawn:
         raise ValueError("`--out`: none of the runs has logged a step yet, so there is nothing to draw.")
-    figure = plots.learning_curves(drawn, title="Validation tasks where a run has them, else training tasks")
+    figure = plots.learning_curves(drawn)
     _folder.write_whole(out, lambda file: figure.savefig(file, format=out.suffix[1:].lower()))

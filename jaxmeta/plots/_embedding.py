@@ -58,8 +58,8 @@ def embedding_map(
     for i, (side, share) in enumerate(zip("xy", shares, strict=True)):
         axis.set(**{f"{side}label": f"component {i + 1} ({100 * share:.0f} % of the variance)"})
     if len(np.unique(y)) <= MOST_NAMES:
-        title = "★ prototype" if centres is not None else None
-        axis.legend(title=title, frameon=False, fontsize=8, title_fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        star = None if centres is None else "★ prototype"
+        axis.legend(title=star, frameon=False, fontsize=8, title_fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return finish(figure, path)
 
 

@@ -46,7 +46,7 @@ def learning_curves(histories: Mapping[str, History], path: Path = None, *, titl
     Example:
       >>> runs = {"slow": {"step": [1, 2], "loss": [3.0, 2.0]}, "fast": {"step": [1, 2], "loss": [3.0, 1.0]}}
       >>> [text.get_text() for text in learning_curves(runs).legends[0].get_texts()]
-      ['slow', 'fast']
+      ['slow (training tasks)', 'fast (training tasks)']
     """
     runs = {name: _columns(history) for name, history in histories.items()}
     if not any(columns["step"].size for columns in runs.values() if "step" in columns):
@@ -56,7 +56,7 @@ def learning_curves(histories: Mapping[str, History], path: Path = None, *, titl
     lines = [_draw_run(axes[0], columns, names, i) for i, columns in enumerate(runs.values())]
     for axis, name in zip(axes[0], names, strict=True):
         _scale(axis, list(runs.values()), name)
-    texts = [label(name).replace("_", "\u200b_", 1) if name.startswith("_") else label(name) for name in runs]
+    texts = [_entry(name, columns) for name, columns in runs.items()]
     figure.legend(lines, texts, loc="outside lower center", ncols=min(len(runs), 3), frameon=False, fontsize=9)
     return finish(figure, path)
 
@@ -65,7 +65,10 @@ def _draw_run(axes: Any, columns: dict[str, np.ndarray], names: list[str], i: in
     """One run on every axis: the handle of its legend."""
     from matplotlib.lines import Line2D
 
-    style = {"color": COLOURS[i % len(COLOURS)], "linestyle": ("-", "--", ":", "-.")[i // len(COLOURS) % 4]}
+    style: dict[str, Any] = {
+        "color": COLOURS[i % len(COLOURS)],
+        "linestyle": ("-", "--", ":", "-.")[i // len(COLOURS) % 4],
+    }
     for axis, name in zip(axes, names, strict=True):
         if f"eval/{name}" in columns:
             mean, ci95 = (UNITS[name][1] * columns[key] for key in (f"eval/{name}", f"eval/{name}/ci95"))
@@ -75,6 +78,12 @@ def _draw_run(axes: Any, columns: dict[str, np.ndarray], names: list[str], i: in
             smooth = _smooth(mean)
             axis.plot(columns["step"], mean if smooth is None else smooth, linewidth=1.8, **style)
     return Line2D([], [], linewidth=1.8, **style)
+
+
+def _entry(name: str, columns: dict[str, np.ndarray]) -> str:
+    """What the legend says of a run; matplotlib would hide a text that begins with a low line."""
+    text = f"{label(name)} ({'validation' if 'eval/step' in columns else 'training'} tasks)"
+    return f"\u200b{text}" if text.startswith("_") else text
 
 
 def _shown(runs: list[dict[str, np.ndarray]]) -> list[str]:
