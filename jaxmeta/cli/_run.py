@@ -219,6 +219,7 @@ def _finish(r: Run, e: Experiment, status: str, message: str, rows: Rows, step: 
         console.print(table(rows, e.published))
     if status == "finished":
         console.print(f"run folder: {r.folder}   (again, on other tasks: jaxmeta evaluate {r.folder})", soft_wrap=True)
+        console.print(f"to look at: {r.folder / _folder.REPORT}", soft_wrap=True)
         return 0
     if message:
         console.print(message, soft_wrap=True)

@@ -37,14 +37,15 @@ def escaped(text: str) -> str:
 
 
 def label(text: Any, most: int = 40) -> str:
-    """A name from anywhere as one short line that is drawn as it reads.
+    """A name from anywhere as one short line that is drawn as it reads; legends leave out what begins with a low line.
 
     Example:
       >>> label("cost in $"), label("a" * 50, 5), label("two\\nlines")
       ('cost in \\\\$', 'aaaa…', 'two lines')
     """
     line = "".join(c if c.isprintable() else " " for c in str(text))
-    return escaped(line if len(line) <= most else line[: most - 1] + "…")
+    text = escaped(line if len(line) <= most else line[: most - 1] + "…")
+    return f"\u200b{text}" if text.startswith("_") else text
 
 
 def letter(number: Any) -> str:

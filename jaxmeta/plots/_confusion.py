@@ -39,25 +39,25 @@ def confusion(
     counts = _counts(np.asarray(predicted), np.asarray(true), names)
     num_ways = len(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = float(np.clip(0.36 * num_ways, 2.6, 12))
-    figure, ((axis,),) = figure_of(1, 1, side + 1.8, side + 0.6, title)
+    texts = [label(name, 32) for name in names or map(letter, range(num_ways))] if num_ways <= MOST_NAMES else []
+    side, margin = float(np.clip(0.4 * num_ways, 2.6, 12)), 0.075 * max(map(len, texts), default=0)
+    figure, ((axis,),) = figure_of(1, 1, side + margin + 1.8, side + margin + 0.6, title)
     picture = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(picture, ax=axis, shrink=0.8, label="share of the true class")
     for row, column in zip(*np.nonzero(counts), strict=True) if num_ways <= MOST_COUNTS else ():
         colour = "white" if shares[row, column] > 0.5 else "black"
         axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
     axis.set(xlabel="predicted class", ylabel="true class")
-    if num_ways <= MOST_NAMES:
-        _name(axis, names or [letter(w) for w in range(num_ways)], images)
+    _name(axis, texts, images)
     return finish(figure, path, spines=True)
 
 
-def _name(axis: Any, names: Sequence[str], images: Any) -> None:
+def _name(axis: Any, texts: list[str], images: Any) -> None:
     """The classes' names along both sides, and a picture between each name and its row or column."""
-    texts = [label(name, 24) for name in names]
-    axis.set_xticks(range(len(texts)), texts, fontsize=8, rotation=90 if max(map(len, texts)) > 2 else 0)
+    steep = max(map(len, texts), default=0) > 2
+    axis.set_xticks(range(len(texts)), texts, fontsize=8, rotation=90 if steep else 0)
     axis.set_yticks(range(len(texts)), texts, fontsize=8)
-    if images is None:
+    if images is None or not texts:
         return
     axis.tick_params(length=0, pad=22)
     for w, image in enumerate(images):

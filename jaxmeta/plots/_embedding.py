@@ -49,7 +49,7 @@ def embedding_map(
     for w in np.unique(y):
         style = {"color": COLOURS[w % len(COLOURS)], "zorder": 2}
         shape = MARKERS[(w + w // len(COLOURS)) % len(MARKERS)]  # a pair that comes again after a hundred classes
-        name = label(names[w] if names is not None else letter(w), 24)
+        name = label(names[w] if names is not None else letter(w), 32)
         axis.scatter(*_on(axes, z, z[y == w]), s=24, marker=shape, alpha=0.7, linewidth=0, label=name, **style)
         if centres is not None and w < len(centres):
             axis.scatter(*_on(axes, z, centres[w : w + 1]), s=190, marker="*", edgecolor="black", **style)

@@ -81,9 +81,8 @@ def _draw_run(axes: Any, columns: dict[str, np.ndarray], names: list[str], i: in
 
 
 def _entry(name: str, columns: dict[str, np.ndarray]) -> str:
-    """What the legend says of a run; matplotlib would hide a text that begins with a low line."""
-    text = f"{label(name)} ({'validation' if 'eval/step' in columns else 'training'} tasks)"
-    return f"\u200b{text}" if text.startswith("_") else text
+    """What the legend says of a run."""
+    return f"{label(name)} ({'validation' if 'eval/step' in columns else 'training'} tasks)"
 
 
 def _shown(runs: list[dict[str, np.ndarray]]) -> list[str]:
