@@ -1,4 +1,4 @@
-"""The command line: ``jaxmeta train | evaluate | plan | list``, thin over the library.
+"""The command line: ``jaxmeta train | evaluate | reproduce | plan | list``, thin over the library.
 
 Exit codes: 0 done, 2 a mistake in the call or its files, 3 training diverged, 4 another process of the run
 was lost, 130 stopped by Ctrl-C or SIGTERM.
@@ -12,12 +12,14 @@ from ._evaluate import evaluate
 from ._list import list_names
 from ._names import near
 from ._plan import plan
+from ._reproduce import reproduce
 from ._train import train
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
     "plan": plan,
+    "reproduce": reproduce,
     "list": list_names,
 }
 
@@ -27,6 +29,7 @@ jaxmeta: learn to learn, from the command line.
   jaxmeta train [RECIPE] [flags]    meta-train, measure on held-out classes, write a run folder
   jaxmeta train --resume RUN        go on with a run that was cut short
   jaxmeta evaluate RUN [flags]      measure a run folder again: other tasks, other inner steps
+  jaxmeta reproduce [TABLE] [flags] train the rows of a paper's table, or go on; print ours beside the paper's
   jaxmeta plan [RECIPE] [flags]     memory, arithmetic and communication of a step on TPUs that need not be there
   jaxmeta list [WHAT]               recipes, algorithms, datasets, tasks, backbones
 
