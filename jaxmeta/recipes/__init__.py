@@ -12,8 +12,16 @@ from ._curves import curves as curves
 from ._experiment import Experiment as Experiment
 from ._experiment import nearest_neighbour as nearest_neighbour
 from ._glyphs_maml import glyphs_maml as glyphs_maml
+from ._omniglot_anil import omniglot_anil as omniglot_anil
+from ._omniglot_imaml import omniglot_imaml as omniglot_imaml
 from ._omniglot_maml import omniglot_maml as omniglot_maml
+from ._omniglot_maml_plus_plus import omniglot_maml_plus_plus as omniglot_maml_plus_plus
+from ._omniglot_matching import omniglot_matching as omniglot_matching
+from ._omniglot_meta_sgd import omniglot_meta_sgd as omniglot_meta_sgd
 from ._omniglot_protonet import omniglot_protonet as omniglot_protonet
+from ._omniglot_r2d2 import omniglot_r2d2 as omniglot_r2d2
+from ._omniglot_relation import omniglot_relation as omniglot_relation
+from ._omniglot_reptile import omniglot_reptile as omniglot_reptile
 from ._published import Figure as Figure
 from ._quadratics import quadratics as quadratics
 from ._sinusoid_maml import sinusoid_maml as sinusoid_maml
@@ -27,14 +35,23 @@ RECIPES: dict[str, Callable[..., Experiment]] = {
     "quadratics": quadratics,
     "sinusoid_maml": sinusoid_maml,
     "omniglot_maml": omniglot_maml,
+    "omniglot_reptile": omniglot_reptile,
     "omniglot_protonet": omniglot_protonet,
+    "omniglot_matching": omniglot_matching,
+    "omniglot_relation": omniglot_relation,
+    "omniglot_meta_sgd": omniglot_meta_sgd,
+    "omniglot_maml_plus_plus": omniglot_maml_plus_plus,
+    "omniglot_anil": omniglot_anil,
+    "omniglot_imaml": omniglot_imaml,
+    "omniglot_r2d2": omniglot_r2d2,
     **OMNIGLOT_ROWS,
 }
 
 __all__ = [
     "RECIPES", "TABLES", "Experiment", "Figure", "Row", "nearest_neighbour",
     "glyphs_maml", "characters", "curves", "quadratics", "sinusoid_maml",
-    "omniglot_maml", "omniglot_protonet",
+    "omniglot_maml", "omniglot_reptile", "omniglot_protonet", "omniglot_matching", "omniglot_relation",
+    "omniglot_meta_sgd", "omniglot_maml_plus_plus", "omniglot_anil", "omniglot_imaml", "omniglot_r2d2",
 ]  # fmt: skip
 
 

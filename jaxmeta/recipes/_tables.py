@@ -4,7 +4,19 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from . import _omniglot_maml, _omniglot_protonet, _sinusoid_maml
+from . import (
+    _omniglot_anil,
+    _omniglot_imaml,
+    _omniglot_maml,
+    _omniglot_maml_plus_plus,
+    _omniglot_matching,
+    _omniglot_meta_sgd,
+    _omniglot_protonet,
+    _omniglot_r2d2,
+    _omniglot_relation,
+    _omniglot_reptile,
+    _sinusoid_maml,
+)
 from ._experiment import Experiment
 from ._published import Figure
 
@@ -27,7 +39,18 @@ class Row(NamedTuple):
     at: str | None = None
 
 
-_OMNIGLOT = (_omniglot_maml, _omniglot_protonet)
+_OMNIGLOT = (
+    _omniglot_maml,
+    _omniglot_reptile,
+    _omniglot_protonet,
+    _omniglot_matching,
+    _omniglot_relation,
+    _omniglot_meta_sgd,
+    _omniglot_maml_plus_plus,
+    _omniglot_anil,
+    _omniglot_imaml,
+    _omniglot_r2d2,
+)
 
 OMNIGLOT_ROWS: dict[str, Callable[..., Experiment]] = {
     name: recipe for paper in _OMNIGLOT for name, recipe in paper.ROWS.items()
