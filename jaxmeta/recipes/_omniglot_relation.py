@@ -40,7 +40,7 @@ def omniglot_relation(
     features: int = 64,
     meta_lr: float = 1e-3,
     halve_every: int = 100_000,
-    clip_norm: float = 0.5,
+    max_grad_norm: float = 0.5,
     dtype: Dtype = "float32",
     test_tasks: int = 1_000,
 ) -> Experiment:
@@ -65,7 +65,7 @@ def omniglot_relation(
       features: channels of all convolutions.
       meta_lr: step size of the outer Adam, at its start.
       halve_every: meta-steps after which the step size halves.
-      clip_norm: largest norm of a meta-gradient.
+      max_grad_norm: largest norm of a meta-gradient.
       dtype: of the networks' computation; parameters stay float32.
       test_tasks: held-out tasks in the final measurement.
     """
@@ -75,10 +75,10 @@ def omniglot_relation(
     layout = {"num_ways": num_ways, "num_shots": num_shots}
     return Experiment(
         learner=jm.relation(model, module=module, class_feature="sum"),
-        optimizer=optax.chain(optax.clip_by_global_norm(clip_norm), optax.adam(schedule)),
+        optimizer=optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(schedule)),
         num_steps=num_steps,
         tasks_per_step=tasks_per_step,
-        log_every=500,
+        log_every=100,
         test_tasks=test_tasks,
         published=published(FIGURES, f"omniglot_relation_{num_ways}w{num_shots}s"),
         **omniglot_tasks(

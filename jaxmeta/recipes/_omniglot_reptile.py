@@ -110,7 +110,7 @@ def omniglot_reptile(
         optimizer=optax.sgd(optax.linear_schedule(meta_lr, 0.0, num_steps)),
         num_steps=num_steps,
         tasks_per_step=tasks_per_step,
-        log_every=100,
+        log_every=50,
         test_tasks=test_tasks,
         published=published(FIGURES, name),
         **omniglot_tasks(

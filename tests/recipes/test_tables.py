@@ -46,7 +46,7 @@ PROTOCOL = {
                                             "test_batch_size": 10, "inner_lr": 5e-4, "norm": "transductive"},
     "omniglot_protonet_20w5s": {"num_train_ways": 60, "num_queries": 5, "num_test_queries": 15, "test_tasks": 1_000,
                                 "meta_lr": 1e-3, "halve_every": 2_000, "norm": "running"},
-    "omniglot_relation_20w1s": {"num_queries": 10, "num_steps": 1_000_000, "halve_every": 100_000, "clip_norm": 0.5},
+    "omniglot_relation_20w1s": {"num_queries": 10, "num_steps": 1_000_000, "halve_every": 100_000, "max_grad_norm": 0.5},
     "omniglot_maml_plus_plus_20w1s": {"tasks_per_step": 8, "num_inner_steps": 5, "num_steps": 50_000, "inner_lr": 0.1,
                                       "multi_step_until": 5_000, "num_queries": 1, "test_tasks": 600},
     "omniglot_imaml_5w5s": {"inner_lr": 0.1, "num_inner_steps": 16, "strength": 2.0, "cg_steps": 5, "num_queries": 5,
