@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import jax
 import tyro
 
 from jaxmeta.recipes import RECIPES, TABLES, Row
@@ -120,6 +121,7 @@ def _train(rows: tuple[Row, ...], options: Options) -> int:
     for config, folder in plans:
         found = _train_one(config, folder, options.minutes)
         write_table(options.table, options.out)
+        jax.clear_caches()  # the programs of one run serve no other
         if found == EXIT:
             return EXIT
         code = max(code, found)
