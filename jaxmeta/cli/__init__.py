@@ -17,6 +17,7 @@ from ._data import data
 from ._evaluate import evaluate
 from ._list import list_names
 from ._plan import plan
+from ._reproduce import reproduce
 from ._train import train
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compare": compare,
     "plan": plan,
     "data": data,
+    "reproduce": reproduce,
     "list": list_names,
     "completion": completion,
 }
@@ -38,6 +40,7 @@ jaxmeta: learn to learn, from the command line.
   jaxmeta evaluate RUN [flags]      measure a run folder again: other tasks, other inner steps
   jaxmeta adapt RUN --support DIR --predict DIR    from two folders of images to predictions
   jaxmeta compare RUN RUN ...       runs side by side: what differs, what they reached, their learning curves
+  jaxmeta reproduce [TABLE] [flags] train the rows of a paper's table, or go on; print ours beside the paper's
   jaxmeta plan [RECIPE] [flags]     memory, arithmetic and communication of a step on TPUs that need not be there
   jaxmeta data fetch | check | describe | preview WHAT    images: your own folders and zips, or a data set's
   jaxmeta list [WHAT]               recipes, algorithms, datasets, tasks, backbones

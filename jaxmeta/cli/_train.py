@@ -41,8 +41,7 @@ def train(args: list[str]) -> int:
     call.compute.start()
     _check(call)
     experiment = RECIPES[name](**call.arguments)
-    task = jax.eval_shape(experiment.train, jax.random.key(0))
-    config = Config(name, call.arguments, call.seed, call.checkpoint_every, call.compute.kept(), task)
+    config = Config(name, call.arguments, call.seed, call.checkpoint_every, call.compute.kept(), experiment.prepare())
     folder = _make_folder(name, call.out, config, experiment.num_steps)
     return run(Run(experiment, folder, config, call.compute, call.minutes, call.log))
 

@@ -11,7 +11,7 @@ import optax
 import jaxmeta as jm
 
 from ..types import ClassSet, MetaLearner, Model
-from ._experiment import Experiment, by_split, by_steps
+from ._experiment import Dtype, Experiment, by_split, by_steps, compute_dtype
 
 PGD = partial(jm.attacks.pgd, radius=0.1, num_steps=3)
 STEP = {"inner_optimizer": optax.sgd(0.5), "num_steps": 1}
@@ -80,6 +80,7 @@ def characters(
     tasks_per_step: int | None = None,
     features: int = 64,
     meta_lr: float = 2e-3,
+    dtype: Dtype = "float32",
     test_tasks: int = 600,
 ) -> Experiment:
     """Any algorithm on glyphs or Omniglot: four stride-2 convolutions, 5-way 1-shot, Adam with a cosine outside.
@@ -103,11 +104,13 @@ def characters(
         algorithms that learn from labels.
       features: channels of the four convolutions.
       meta_lr: step size of the outer Adam at its start; of plain SGD, five hundred times as large, for reptile.
+      dtype: of the network's computation; parameters stay float32.
       test_tasks: held-out tasks in the final measurement.
     """
     moves, labels, reptile = algorithm in BY_STEPS, algorithm in BY_LABELS, algorithm == "reptile"
     num_shots = num_shots or (10 if reptile else 1)
-    net = jm.backbones.Conv4(num_outputs=num_ways if moves else None, features=features)
+    outputs = num_ways if moves else None
+    net = jm.backbones.Conv4(num_outputs=outputs, features=features, dtype=compute_dtype(dtype))
     model = jm.from_linen(net, norm="transductive" if moves else "running")
     rate = optax.cosine_decay_schedule(meta_lr * (500 if reptile else 1), num_steps)
     layout = {"num_ways": num_ways, "num_shots": num_shots, "num_queries": num_queries}

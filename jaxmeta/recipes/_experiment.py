@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from ..types import Batch, MetaLearner, Sampler, Variables
+from ..types import Batch, MetaLearner, Sampler, Task, Variables
+
+Dtype = Literal["float32", "bfloat16"]
 
 
 class Experiment(NamedTuple):
@@ -65,6 +67,16 @@ class Experiment(NamedTuple):
         """The sampler of held-out tasks."""
         return self._must_have("test")
 
+    @property
+    def example(self) -> Task:
+        """The shapes of a training task, without making one."""
+        return jax.eval_shape(self.train, jax.random.key(0))
+
+    def prepare(self) -> Task:
+        """Reads the data of every split, so that what is wrong with it is said before training; returns `example`."""
+        _ = self.val, self.test
+        return self.example
+
     def _must_have(self, split: str) -> Sampler:
         sampler = self.tasks(split)
         assert sampler is not None, f"a recipe without {split} tasks"
@@ -111,6 +123,16 @@ def by_steps(make: Callable[..., MetaLearner]) -> Callable[..., MetaLearner]:
     """
     once = cache(lambda num_steps: make(num_steps=num_steps))
     return lambda num_steps: once(num_steps)
+
+
+def compute_dtype(dtype: Dtype) -> Any:
+    """What flax is told to compute in: nothing in particular for float32, so that float64 inputs stay what they are.
+
+    Example:
+      >>> compute_dtype("float32") is None
+      True
+    """
+    return None if dtype == "float32" else jnp.dtype(dtype)
 
 
 def nearest_neighbour() -> MetaLearner:

@@ -4,7 +4,7 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Experiment, by_split, by_steps
+from ._experiment import Dtype, Experiment, by_split, by_steps, compute_dtype
 
 
 def glyphs_maml(
@@ -22,6 +22,8 @@ def glyphs_maml(
     first_order: bool = False,
     meta_lr: float = 2e-3,
     jitter: float = 1.0,
+    remat: int = 0,
+    dtype: Dtype = "float32",
     test_tasks: int = 320,
 ) -> Experiment:
     """MAML on hand-drawn-like characters made on the device: needs no data, takes minutes on a CPU.
@@ -40,13 +42,21 @@ def glyphs_maml(
       first_order: drop second derivatives (FOMAML).
       meta_lr: step size of the outer Adam.
       jitter: how much two drawings of one character differ; larger is harder.
+      remat: recompute groups of so many inner steps in the backward pass, which saves memory; 0 keeps them.
+      dtype: of the network's computation; parameters stay float32.
       test_tasks: tasks of held-out classes in the final measurement, and in each of four validations.
     """
-    model = jm.from_linen(jm.backbones.Conv4(num_outputs=num_ways, features=features))
+    net = jm.backbones.Conv4(num_outputs=num_ways, features=features, dtype=compute_dtype(dtype))
+    model = jm.from_linen(net)
     inner_optimizer = optax.sgd(inner_lr)
 
     def make(num_steps: int) -> jm.MetaLearner:
-        options = {"inner_optimizer": inner_optimizer, "num_steps": num_steps, "first_order": first_order}
+        options = {
+            "inner_optimizer": inner_optimizer,
+            "num_steps": num_steps,
+            "first_order": first_order,
+            "remat": remat,
+        }
         return jm.maml(model, jm.losses.cross_entropy, **options)
 
     def tasks(split, num_queries: int):

@@ -70,7 +70,7 @@ def load(
 
 def _of_recipe(folder: Path, data_dir: str | None, num_steps: int | None) -> tuple[MetaLearner, Task]:
     e, config = build(folder, data_dir)
-    task = config.task or jax.eval_shape(e.train, jax.random.key(0))
+    task = config.task or e.example
     if num_steps is None:
         return e.headline, task
     if e.make_learner is None:

@@ -13,6 +13,7 @@ from jaxmeta.cli._folder import append, create
 from jaxmeta.recipes import RECIPES
 from jaxmeta.recipes._characters import Algorithm as Characters
 from jaxmeta.recipes._curves import Algorithm as Curves
+from jaxmeta.recipes._tables import OMNIGLOT_ROWS
 from jaxmeta.runs._json import write_json
 
 OMNIGLOT = Path(__file__).parents[3] / "shared" / "data" / "omniglot"
@@ -72,7 +73,7 @@ def test_help_and_version(capsys):
     assert "jaxmeta train [RECIPE]" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in OMNIGLOT_ROWS or name.endswith("maml_20w5s")])
 def test_every_knob_is_a_flag(name, capsys):
     assert main(["train", name, "--help"]) == 0
     said = capsys.readouterr().out

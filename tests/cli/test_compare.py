@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from jaxmeta.cli import main
-from jaxmeta.cli._folder import append, write_json
+from jaxmeta.cli._folder import append
+from jaxmeta.runs._json import write_json
 
 
 def make(folder, *, lr=0.1, seed=0, finished=True, mean=0.5, **config):

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from jaxmeta import plots
-from jaxmeta.cli._folder import append, write_json
+from jaxmeta.cli._folder import append
 from jaxmeta.cli._report import write_report
+from jaxmeta.runs._json import write_json
 
 HOSTILE = [
     "<script>document.title='taken'</script>",

@@ -93,13 +93,14 @@ def test_it_learns_colours(tmp_path):
 
 def test_what_is_wrong_is_said_before_any_work(own, tmp_path):
     with pytest.raises(ValueError, match="`data_dir` is None, and the photographs are your own"):
-        photographs()
+        photographs().prepare()
     with pytest.raises(ValueError, match="`num_train_ways` is 4, but this algorithm's head has one output"):
         photographs(data_dir=own, algorithm="maml", num_train_ways=4, **SMALL)
     with pytest.raises(ValueError, match="`download` is for data that TFDS has, not for folder"):
-        photographs(data_dir=own, download=True)
+        photographs(data_dir=own, download=True).prepare()
     with pytest.raises(ValueError, match="is 5 \\+ 15 = 20 but class 'test0' has only 5 examples"):
-        photographs(data_dir=own, num_ways=3, num_queries=1, num_shots=5, num_test_queries=15, size=16, algorithm="rfs")
+        layout = {"num_ways": 3, "num_queries": 1, "num_shots": 5, "num_test_queries": 15}
+        photographs(data_dir=own, **layout, size=16, algorithm="rfs").prepare()
 
 
 def test_published_splits_reach_the_recipe(tmp_path):

@@ -1,4 +1,4 @@
-"""Omniglot with prototypical networks, 5-way 1-shot: Snell, Swersky and Zemel, 2017, https://arxiv.org/abs/1703.05175."""
+"""Omniglot with prototypical networks: Snell, Swersky and Zemel, 2017, https://arxiv.org/abs/1703.05175."""
 
 from typing import Literal
 
@@ -6,15 +6,29 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Experiment, by_split
+from ._experiment import Dtype, Experiment, compute_dtype
+from ._omniglot import Resize, TrainSplit, omniglot_tasks
+from ._published import figures, published, row
+
+FIGURES = figures(
+    {
+        "omniglot_protonet_5w1s": "98.8",
+        "omniglot_protonet_5w5s": "99.7",
+        "omniglot_protonet_20w1s": "96.0",
+        "omniglot_protonet_20w5s": "98.9",
+    },
+    "ProtoNet paper, table 1",
+    num_tasks=1_000,
+    norm="running",
+)
 
 
-def omniglot_protonet_5w1s(
+def omniglot_protonet(
     *,
     data_dir: str | None = None,
     download: bool = False,
-    resize: Literal["nearest", "antialias"] = "nearest",
-    train_split: Literal["trainval", "train"] = "trainval",
+    resize: Resize = "nearest",
+    train_split: TrainSplit = "trainval",
     num_steps: int = 20_000,
     num_train_ways: int = 60,
     num_ways: int = 5,
@@ -26,11 +40,13 @@ def omniglot_protonet_5w1s(
     norm: Literal["running", "support", "transductive"] = "running",
     meta_lr: float = 1e-3,
     halve_every: int = 2_000,
+    dtype: Dtype = "float32",
     test_tasks: int = 1_000,
 ) -> Experiment:
-    """Prototypical networks on Omniglot, 5-way 1-shot, trained on 60 ways. Published: 98.8 %.
+    """Prototypical networks on Omniglot.
 
     Four max-pooled convolutions of 64 filters, squared Euclidean distances; turned characters are further classes.
+    Trained on 60 ways, and as many shots as in the test.
 
     Args:
       data_dir: folder with images_background.zip and images_evaluation.zip; by default the cache folder.
@@ -49,26 +65,32 @@ def omniglot_protonet_5w1s(
         support set, or those of each batch.
       meta_lr: step size of the outer Adam, at its start.
       halve_every: meta-steps after which the step size halves.
+      dtype: of the network's computation; parameters stay float32.
       test_tasks: held-out tasks in the final measurement.
     """
-    model = jm.from_linen(jm.backbones.Conv4(features=features, pool="max"), norm=norm)
-
-    def tasks(split: str, num_ways: int, num_queries: int):
-        data = jm.datasets.omniglot(split, data_dir=data_dir, resize=resize, download=download)
-        return jm.tasks.episodes(data, num_ways=num_ways, num_shots=num_shots, num_queries=num_queries, rotate="extra")
-
+    net = jm.backbones.Conv4(features=features, pool="max", dtype=compute_dtype(dtype))
     return Experiment(
-        learner=jm.protonet(model),
+        learner=jm.protonet(jm.from_linen(net, norm=norm)),
         optimizer=optax.adam(optax.exponential_decay(meta_lr, halve_every, 0.5, staircase=True)),
-        tasks=by_split(
-            train=lambda: tasks(train_split, num_train_ways, num_queries),
-            val=(lambda: tasks("val", num_ways, num_test_queries)) if train_split == "train" else None,
-            test=lambda: tasks("test", num_ways, num_test_queries),
-        ),
         num_steps=num_steps,
         tasks_per_step=tasks_per_step,
         log_every=20,
-        eval_every=1_000 if train_split == "train" else None,
         test_tasks=test_tasks,
-        published="98.8 % (1,000 tasks; BatchNorm with running averages; ProtoNet paper, table 1)",
+        published=published(FIGURES, f"omniglot_protonet_{num_ways}w{num_shots}s"),
+        **omniglot_tasks(
+            {"data_dir": data_dir, "resize": resize, "download": download},
+            train_split,
+            train={"num_ways": num_train_ways, "num_shots": num_shots, "num_queries": num_queries},
+            test={"num_ways": num_ways, "num_shots": num_shots, "num_queries": num_test_queries},
+            rotate="extra",
+        ),
     )
+
+
+def _row(ways: int, shots: int):
+    name = f"omniglot_protonet_{ways}w{shots}s"
+    title = f"{ways}-way {shots}-shot, trained on 60 ways"
+    return name, row(omniglot_protonet, name, title, FIGURES[name], num_ways=ways, num_shots=shots)
+
+
+ROWS = dict(_row(ways, shots) for ways in (5, 20) for shots in (1, 5))

@@ -1,0 +1,181 @@
+"""``jaxmeta reproduce``: trains the rows of a paper's table, and prints ours beside the paper's."""
+
+import contextlib
+import inspect
+import json
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import tyro
+
+from jaxmeta.recipes import RECIPES, TABLES, Row
+from jaxmeta.runs import Config, read_config, write_config
+from jaxmeta.runs._config import CONFIG
+from jaxmeta.runs._names import near
+
+from . import _folder
+from ._compute import Compute
+from ._run import DIVERGED, Run, run
+from ._signals import EXIT
+from ._table import as_dict, read_row, results, run_folder, show_table, write_table
+
+WIDTH = 132  # of a table that is not cut, where there is no terminal
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+class Options(NamedTuple):
+    """What a call asks of every row."""
+
+    table: str
+    out: Path
+    seeds: int
+    minutes: float | None
+    changes: dict[str, Any]
+
+
+def reproduce(args: list[str]) -> int:
+    """Reads the flags and returns the exit code."""
+    return tyro.cli(_reproduce, prog="jaxmeta reproduce", args=args)
+
+
+def _reproduce(
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TABLE")] = None,
+    /,
+    *,
+    data_dir: str | None = None,
+    download: Flag = False,
+    out: Path | None = None,
+    only: str = "*",
+    seeds: int = 1,
+    minutes: float | None = None,
+    num_steps: int | None = None,
+    test_tasks: int | None = None,
+    show: Flag = False,
+    as_json: Annotated[Flag, tyro.conf.arg(name="json")] = False,
+    listed: Annotated[Flag, tyro.conf.arg(name="list")] = False,
+) -> int:
+    """Trains the rows of a paper's table one after the other, measures them, and prints ours beside the paper's.
+
+    Every row has a run folder of its own. The same call again goes on where it was cut short: rows that have
+    finished are left as they are.
+
+    Args:
+      name: of the table; without it the tables are listed.
+      data_dir: where the data is, as for `jaxmeta train`.
+      download: fetch the data if it is not there.
+      out: folder of the runs and of table.json; by default runs/reproduce-<table>.
+      only: rows whose name matches, as "*_5w1s".
+      seeds: runs of each row, from seed 0; with several the interval is over them.
+      minutes: end the training of a run after so many, if it has not ended by then.
+      num_steps: meta-steps in place of the paper's, for trying out.
+      test_tasks: held-out tasks in place of the recipe's, for trying out.
+      show: train nothing, print what is there.
+      as_json: print JSON in place of the table.
+      listed: print the tables and their rows.
+    """
+    if listed or name is None:
+        return _list(name, only)
+    rows = _rows(name, only)
+    if seeds < 1:
+        raise ValueError(f"`--seeds` must be at least 1, got {seeds}.")
+    asked = {"data_dir": data_dir, "download": download or None, "num_steps": num_steps, "test_tasks": test_tasks}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    options = Options(name, out or Path("runs") / f"reproduce-{name}", seeds, minutes, changes)
+    with _stdout_free(as_json):
+        code = 0 if show else _train(rows, options)
+    _print(rows, options, as_json=as_json)
+    return code
+
+
+@contextlib.contextmanager
+def _stdout_free(yes: bool) -> Iterator[None]:
+    """What training says goes to the other stream, where JSON alone should be in this one."""
+    with contextlib.redirect_stdout(sys.stderr) if yes else contextlib.nullcontext():
+        yield
+
+
+def _rows(name: str, only: str) -> tuple[Row, ...]:
+    if name not in TABLES:
+        raise ValueError(f"there is no table {name!r}; {near(name, TABLES)}")
+    rows = tuple(row for row in TABLES[name] if fnmatch(row.name, only))
+    if not rows:
+        raise ValueError(f"`--only`: no row of {name} matches {only!r}; {near(only, (r.name for r in TABLES[name]))}")
+    return rows
+
+
+def _list(name: str | None, only: str) -> int:
+    for table in TABLES if name is None else (name,):
+        print(table)
+        for row in _rows(table, only) if name is not None else ():
+            print(f"  {row.name:<32}  {row.at or '':<16}  {row.figure}")
+    return 0
+
+
+def _train(rows: tuple[Row, ...], options: Options) -> int:
+    """Trains what is missing; the table is written after every run. Where one diverges the others still run."""
+    runs = {row.name: row for row in rows}  # rows of one name share their run
+    plans = [_plan(row, seed, options) for row in runs.values() for seed in range(options.seeds)]
+    code = 0
+    for config, folder in plans:
+        found = _train_one(config, folder, options.minutes)
+        write_table(options.table, options.out)
+        jax.clear_caches()  # the programs of one run serve no other
+        if found == EXIT:
+            return EXIT
+        code = max(code, found)
+    return code
+
+
+def _plan(row: Row, seed: int, options: Options) -> tuple[Config, Path]:
+    """What a run is asked to do and where, checked against what is there before any time is spent."""
+    knobs = {p.name: p.default for p in inspect.signature(RECIPES[row.recipe]).parameters.values()}
+    changes = {name: value for name, value in options.changes.items() if name in knobs}
+    config = Config(row.recipe, knobs | dict(row.arguments) | changes, seed, compute=Compute().kept())
+    folder = run_folder(options.out, row, seed)
+    if (folder / CONFIG).is_file():
+        _check_same(config, read_config(folder), folder)
+    else:
+        _folder.check_out(folder)
+    return config, folder
+
+
+def _check_same(asked: Config, there: Config, folder: Path) -> None:
+    """Where the data is decides nothing; everything else must be the same."""
+    knobs = asked.arguments.keys() - {"data_dir", "download"}
+    differ = sorted(name for name in knobs if there.arguments.get(name) != asked.arguments[name])
+    if differ or (asked.recipe, asked.seed) != (there.recipe, there.seed):
+        said = ", ".join(f"{n} {there.arguments.get(n)!r} and not {asked.arguments[n]!r}" for n in differ)
+        raise ValueError(
+            f"`--out`: {str(folder)!r} holds a run of {there.recipe}, seed {there.seed}, {said or 'another one'}. "
+            "Choose another `--out`."
+        )
+
+
+def _train_one(config: Config, folder: Path, minutes: float | None) -> int:
+    if results(folder).get("status") == "diverged":
+        return DIVERGED  # and it would again
+    if _folder.is_complete(folder):
+        return 0
+    assert config.recipe is not None
+    experiment = RECIPES[config.recipe](**config.arguments)
+    if not (folder / CONFIG).is_file():
+        config = config._replace(task=experiment.prepare())
+        _folder.create(config.recipe, folder)
+        write_config(folder, config, experiment.num_steps)
+    return run(Run(experiment, folder, config, Compute(), minutes))
+
+
+def _print(rows: tuple[Row, ...], options: Options, *, as_json: bool) -> None:
+    ours = [read_row(row, options.out) for row in rows]
+    if as_json:
+        print(json.dumps(as_dict(options.table, ours), indent=2))
+        return
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False)
+    console.width = max(console.width, WIDTH)
+    console.print(show_table(options.table, ours))
