@@ -27,7 +27,7 @@ from .step import backprop, init, meta_step
 from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model, Sampler, Task, Variables
 
 if TYPE_CHECKING:
-    from . import backbones, checkpoint, planning, plots, recipes
+    from . import backbones, checkpoint, planning, plots, recipes, testing
 
 __version__ = "0.1.0"
 
@@ -39,11 +39,11 @@ __all__ = [
     "init", "meta_step", "backprop", "fit", "feed", "Progress", "Profile", "EarlyStopping", "Diverged",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",
     "robust_accuracy", "forgetting_curve", "Forgetting",
-    "algorithms", "attacks", "parallel", "planning", "recipes", "checkpoint", "plots", "ops",
+    "algorithms", "attacks", "parallel", "planning", "recipes", "checkpoint", "plots", "ops", "testing",
 ]  # fmt: skip
 __all__ += algorithms.__all__
 
-_LAZY = ("backbones", "recipes", "checkpoint", "planning", "plots")
+_LAZY = ("backbones", "recipes", "checkpoint", "planning", "plots", "testing")
 
 
 def __getattr__(name: str) -> Any:
