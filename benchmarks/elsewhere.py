@@ -18,7 +18,7 @@ from _budget import trained
 from _resume import resume
 
 import jaxmeta as jm
-from jaxmeta.recipes import Experiment
+from jaxmeta.recipes import Experiment, by_split
 from jaxmeta.recipes._characters import BY_FEATURES, BY_LABELS, BY_STEPS, drawn
 
 SOURCES = ("glyphs", "omniglot", "grocery")
@@ -65,8 +65,7 @@ def run(source: str, algorithm: str, data_dir: str, minutes: float, num_steps: i
     e = Experiment(
         learner=learner,
         optimizer=optax.adam(optax.cosine_decay_schedule(2e-3, num_steps)),
-        train=train,
-        test=train,
+        tasks=by_split(train=lambda: train, test=lambda: train),
         num_steps=num_steps,
         tasks_per_step=1 if labels else 16,
         cpu_chunk=1 if algorithm == "maml" else None,

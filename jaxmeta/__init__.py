@@ -27,7 +27,8 @@ from .step import backprop, init, meta_step
 from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model, Sampler, Task, Variables
 
 if TYPE_CHECKING:
-    from . import backbones, checkpoint, planning, plots, recipes, testing
+    from . import backbones, checkpoint, planning, plots, recipes, runs, testing
+    from .estimator import FewShotClassifier, FewShotRegressor
 
 __version__ = "0.1.0"
 
@@ -39,14 +40,17 @@ __all__ = [
     "init", "meta_step", "backprop", "fit", "feed", "Progress", "Profile", "EarlyStopping", "Diverged",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",
     "robust_accuracy", "forgetting_curve", "Forgetting",
-    "algorithms", "attacks", "parallel", "planning", "recipes", "checkpoint", "plots", "ops", "testing",
+    "FewShotClassifier", "FewShotRegressor",
+    "algorithms", "attacks", "parallel", "planning", "recipes", "checkpoint", "plots", "ops", "runs", "testing",
 ]  # fmt: skip
 __all__ += algorithms.__all__
 
-_LAZY = ("backbones", "recipes", "checkpoint", "planning", "plots", "testing")
+_LAZY = ("backbones", "recipes", "checkpoint", "planning", "plots", "runs", "testing")
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return import_module(f".{name}", __name__)
+    if name in ("FewShotClassifier", "FewShotRegressor"):
+        return getattr(import_module(".estimator", __name__), name)
     raise AttributeError(f"module 'jaxmeta' has no attribute {name!r}")

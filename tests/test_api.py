@@ -13,7 +13,7 @@ import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
 MODULES = """losses inner implicit rules cells tasks datasets algorithms backbones ops plots checkpoint recipes attacks
-    parallel guards planning learner testing""".split()
+    parallel guards planning runs estimator learner testing""".split()
 
 
 def public():
@@ -67,6 +67,8 @@ ROOMS = {
     "datasets": {"types"},
     "checkpoint": {"types", "parallel"},
     "plots": {"types"},
+    "estimator": {"types", "learner", "models", "losses", "algorithms", "checkpoint", "datasets", "runs"},
+    "runs": {"types", "checkpoint", "datasets", "recipes"},
 }
 
 

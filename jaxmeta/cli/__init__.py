@@ -8,9 +8,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from jaxmeta.runs._names import near
+
 from ._evaluate import evaluate
 from ._list import list_names
-from ._names import near
 from ._plan import plan
 from ._train import train
 

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 import jax
 import tyro
 
-from jaxmeta import checkpoint
+from jaxmeta import checkpoint, runs
 from jaxmeta.recipes import Experiment
+from jaxmeta.runs._config import PARAMS
+from jaxmeta.runs._json import plain
 from jaxmeta.step import init
 
-from . import _folder
 from ._measure import measure, table
 
 
@@ -39,14 +40,14 @@ def _evaluate(
       data_dir: where the data is, if not where it was in training.
       json: print JSON in place of the table.
     """
-    experiment, config = _folder.build(run, data_dir)
+    experiment, config = runs.build(run, data_dir)
     if num_inner_steps is not None:
         experiment = _with_steps(experiment, num_inner_steps)
     sampler = experiment.test if split == "test" else experiment.val
     if sampler is None:
         raise ValueError("`--split val`: this run has no validation tasks, it was trained on those classes too.")
     initial = init(experiment.learner, experiment.train, experiment.optimizer, key=jax.random.key(config.seed)).meta
-    meta = checkpoint.restore(run / _folder.PARAMS, initial)
+    meta = checkpoint.restore(run / PARAMS, initial)
     rows = measure(experiment, meta, initial, sampler, num_tasks)
     _print(rows, experiment.published, as_json=json)
     return 0
@@ -62,7 +63,7 @@ def _with_steps(experiment: Experiment, num_inner_steps: int) -> Experiment:
 
 def _print(rows: list, published: str, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(_folder.plain({"rows": rows, "published": published}), indent=2))
+        print(json.dumps(plain({"rows": rows, "published": published}), indent=2))
         return
     from rich.console import Console
 

@@ -7,8 +7,7 @@ from typing import Any
 import tyro
 
 from jaxmeta.recipes import RECIPES, Experiment
-
-from ._names import near
+from jaxmeta.runs._names import near
 
 DEFAULT = next(iter(RECIPES))
 

@@ -1,4 +1,4 @@
-"""The run folder: what is in it, and how it is written and read. Everything in it is data, never code.
+"""The run folder: what is in it, and how it is written. Everything in it is data, never code.
 
 ``config.json``       the recipe, its arguments and the seed: enough to build the experiment again
 ``params``            the meta-parameters that were reached
@@ -14,29 +14,14 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import jax
 
 from jaxmeta.datasets._files import write_whole
+from jaxmeta.runs._json import plain, read_json
 
-from ._names import check_arguments, near
-
-FORMAT = 1
-PARAMS, CHECKPOINTS, CONFIG = "params", "checkpoints", "config.json"
-METRICS, TIMING, RESULTS = "metrics.jsonl", "timing.jsonl", "results.json"
-MAX_BYTES = 1 << 20  # of a configuration that is read
-
-
-class Config(NamedTuple):
-    """What a run was asked to do."""
-
-    recipe: str
-    arguments: dict[str, Any]
-    seed: int
-    checkpoint_every: int = 500
-    compute: Mapping[str, Any] = MappingProxyType({})
+CHECKPOINTS, METRICS, TIMING, RESULTS = "checkpoints", "metrics.jsonl", "timing.jsonl", "results.json"
 
 
 def check_out(out: Path | None) -> None:
@@ -64,73 +49,9 @@ def create(recipe: str, out: Path | None) -> Path:
             n += 1
 
 
-def write_config(folder: Path, config: Config, num_steps: int) -> None:
-    from jaxmeta import __version__
-
-    about = {
-        "format": FORMAT,
-        **config._asdict(),
-        "num_steps": num_steps,
-        "jaxmeta": __version__,
-        "jax": jax.__version__,
-    }
-    write_json(folder / CONFIG, about)
-
-
-def read_config(folder: Path) -> Config:
-    """The configuration of a run, checked against the recipes there are.
-
-    Raises:
-      ValueError: if there is none, or it is damaged, or names a recipe or argument that does not exist.
-    """
-    from jaxmeta.recipes import RECIPES
-
-    path = folder / CONFIG
-    if not path.is_file():
-        raise ValueError(
-            f"{str(folder)!r} is not a run folder: it has no {CONFIG}. Pass a folder that `jaxmeta train` made."
-        )
-    about, where = _read_json(path), repr(str(path))
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        found = about.get("format") if isinstance(about, dict) else about
-        raise ValueError(f"{where} has format {found!r}; this version of jaxmeta reads format {FORMAT}.")
-    recipe, arguments, seed = (about.get(name) for name in Config._fields[:3])
-    if not isinstance(recipe, str) or recipe not in RECIPES:
-        raise ValueError(f"{where}: there is no recipe {recipe!r}; {near(str(recipe), RECIPES)}")
-    if not isinstance(arguments, dict):
-        raise ValueError(f"{where}: `arguments` must be an object, got {arguments!r}.")
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise ValueError(f"{where}: `seed` must be a whole number, got {seed!r}.")
-    check_arguments(RECIPES[recipe], arguments, where)
-    every, compute = about.get("checkpoint_every", 500), about.get("compute", {})
-    check_arguments(_how, {"checkpoint_every": every, **(compute if isinstance(compute, dict) else {})}, where)
-    return Config(recipe, arguments, seed, every, compute)
-
-
-def _how(checkpoint_every: int, accumulate: int, clip_norm: float | None, guard: Literal["step", "task"]) -> None:
-    """The types of what a configuration says beside the recipe's arguments."""
-
-
-def build(run: Path, data_dir: str | None) -> tuple[Any, Config]:
-    """The experiment of a run, made again.
-
-    Raises:
-      ValueError: as `read_config`, and for a ``data_dir`` that the recipe does not take.
-    """
-    from jaxmeta.recipes import RECIPES
-
-    config = read_config(run)
-    arguments = dict(config.arguments)
-    if data_dir is not None:
-        if "data_dir" not in arguments:
-            raise ValueError(f"`--data-dir`: the recipe {config.recipe} reads no data.")
-        arguments["data_dir"] = data_dir
-    return RECIPES[config.recipe](**arguments), config
-
-
 def is_complete(folder: Path) -> bool:
     """Whether a run made all of its steps and was measured: one that its time limit ended can still go on."""
-    about = _read_json(path) if (path := folder / RESULTS).is_file() else {}
+    about = read_json(path) if (path := folder / RESULTS).is_file() else {}
     return about.get("status") == "finished" and about["step"] == about["num_steps"]
 
 
@@ -161,38 +82,7 @@ def _at(line: bytes) -> float:
         return math.inf
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes a file entirely or not at all."""
-    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-    def write(file) -> None:
-        file.write(text.encode())
-
-    write_whole(path, write)
-
-
 def append(path: Path, row: Mapping[str, Any]) -> None:
     """One more line of JSON, in one write."""
     with open(path, "ab") as file:
         file.write((json.dumps(plain(row), allow_nan=False) + os.linesep).encode())
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES} bytes")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{str(path)!r} cannot be read as JSON ({error}); it is damaged or not a configuration."
-        ) from error
-
-
-def plain(value: Any) -> Any:
-    """JSON has no NaN and no numpy: null, and plain numbers."""
-    if isinstance(value, Mapping):
-        return {str(name): plain(v) for name, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value

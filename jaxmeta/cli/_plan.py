@@ -10,8 +10,8 @@ import tyro
 from jaxmeta import parallel, planning
 from jaxmeta.planning import Collective, Plan
 from jaxmeta.recipes import RECIPES, Experiment
+from jaxmeta.runs._json import plain
 
-from . import _folder
 from ._flags import read
 
 
@@ -37,7 +37,7 @@ def plan(args: list[str]) -> int:
     options = {"mesh": mesh, "tasks_per_step": tasks, "chunk": chunk, "shard": parallel.fsdp() if call.fsdp else None}
     found = planning.plan(experiment.learner, experiment.train, experiment.optimizer, **options)
     if call.json:
-        print(jsonlib.dumps(_folder.plain({"recipe": name, "topology": call.topology, **as_dict(found)}), indent=2))
+        print(jsonlib.dumps(plain({"recipe": name, "topology": call.topology, **as_dict(found)}), indent=2))
     else:
         _print(name, call.topology, found)
     return 0

@@ -16,6 +16,9 @@ from jaxmeta import checkpoint, parallel, plots
 from jaxmeta.callbacks import Progress
 from jaxmeta.fit import Diverged, fit
 from jaxmeta.recipes import Experiment
+from jaxmeta.runs import Config
+from jaxmeta.runs._config import FORMAT, PARAMS
+from jaxmeta.runs._json import write_json
 from jaxmeta.step import init
 from jaxmeta.types import MetaState, Variables
 
@@ -34,7 +37,7 @@ class Run(NamedTuple):
 
     experiment: Experiment
     folder: Path
-    config: _folder.Config
+    config: Config
     compute: Compute
     minutes: float | None = None
 
@@ -63,7 +66,7 @@ def _run(r: Run) -> int:
         status = "diverged" if message else "interrupted" if stop.is_set() else "finished"
         keeper.save(state)
         meta, results = local(state.meta, mesh), []
-        checkpoint.save(r.folder / _folder.PARAMS, meta)
+        checkpoint.save(r.folder / PARAMS, meta)
         if status == "finished":
             results = _measure(e, meta, start.meta, mesh, stop.is_set)
             status = "interrupted" if stop.is_set() else status
@@ -187,9 +190,9 @@ def _draw(r: Run, e: Experiment, rows: Rows, meta: Variables, status: str) -> No
 
 
 def _write_results(folder: Path, e: Experiment, step: int, status: str, message: str, rows: Rows) -> None:
-    about = {"format": _folder.FORMAT, "status": status, "step": step, "num_steps": e.num_steps}
+    about = {"format": FORMAT, "status": status, "step": step, "num_steps": e.num_steps}
     about |= {"message": message} if message else {}
-    _folder.write_json(folder / _folder.RESULTS, {**about, "rows": rows, "published": e.published})
+    write_json(folder / _folder.RESULTS, {**about, "rows": rows, "published": e.published})
 
 
 def _finish(r: Run, e: Experiment, status: str, message: str, rows: Rows, step: int) -> int:

@@ -6,7 +6,9 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import tyro
 
+from jaxmeta import runs
 from jaxmeta.recipes import RECIPES
+from jaxmeta.runs import Config, write_config
 
 from . import _folder
 from ._compute import Compute
@@ -37,7 +39,8 @@ def train(args: list[str]) -> int:
     call.compute.start()
     _check(call)
     experiment = RECIPES[name](**call.arguments)
-    config = _folder.Config(name, call.arguments, call.seed, call.checkpoint_every, call.compute.kept())
+    task = jax.eval_shape(experiment.train, jax.random.key(0))
+    config = Config(name, call.arguments, call.seed, call.checkpoint_every, call.compute.kept(), task)
     folder = _make_folder(name, call.out, config, experiment.num_steps)
     return run(Run(experiment, folder, config, call.compute, call.minutes))
 
@@ -54,7 +57,7 @@ def resume(*, resume: Path, minutes: float | None = None, data_dir: str | None =
       compute: how it is computed; what decides the numbers is taken from the run.
     """
     compute.start()
-    experiment, config = _folder.build(resume, data_dir)
+    experiment, config = runs.build(resume, data_dir)
     if _folder.is_complete(resume):
         raise ValueError(f"`--resume`: the run in {str(resume)!r} has finished. To train anew, choose another `--out`.")
     compute = Compute(**{**vars(compute), **config.compute})
@@ -92,12 +95,12 @@ def _check(call: Call) -> None:
         _folder.check_out(call.out)
 
 
-def _make_folder(name: str, out: Path | None, config: _folder.Config, num_steps: int) -> Path:
+def _make_folder(name: str, out: Path | None, config: Config, num_steps: int) -> Path:
     """The first process makes it; the others wait."""
     folder = out
     if jax.process_index() == 0:
         folder = _folder.create(name, out)
-        _folder.write_config(folder, config, num_steps)
+        write_config(folder, config, num_steps)
     if jax.process_count() > 1:
         from jax.experimental.multihost_utils import sync_global_devices
 

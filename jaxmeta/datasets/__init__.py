@@ -5,7 +5,9 @@ Importing this package downloads nothing and loads neither Pillow nor tensorflow
 
 from ._arrays import from_arrays as from_arrays
 from ._folder import from_folder as from_folder
+from ._grocery import grocery as grocery
 from ._omniglot import omniglot as omniglot
+from ._published import published_split as published_split
 from ._tfds import from_tfds as from_tfds
 
-__all__ = ["omniglot", "from_folder", "from_arrays", "from_tfds"]
+__all__ = ["omniglot", "grocery", "published_split", "from_folder", "from_arrays", "from_tfds"]

@@ -49,6 +49,13 @@ def class_set(x: PyTree, counts, names: Sequence[str]) -> ClassSet:
     return ClassSet(x, start, count, tuple(str(name) for name in names))
 
 
+def pick(data: ClassSet, names: Sequence[str]) -> ClassSet:
+    """The classes with these names, all of which there must be, in this order."""
+    at = [data.names.index(name) for name in names]
+    rows = np.concatenate([np.arange(data.start[c], data.start[c] + data.count[c]) for c in at])
+    return class_set(jax.tree.map(lambda leaf: leaf[rows], data.x), data.count[at], names)
+
+
 def _check_labels(y) -> np.ndarray:
     labels = np.asarray(y)
     if labels.ndim != 1:

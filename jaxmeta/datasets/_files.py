@@ -97,6 +97,14 @@ def cache_dir() -> Path:
     return Path(os.environ.get("JAXMETA_CACHE") or Path.home() / ".cache" / "jaxmeta")
 
 
+def places(name: str, data_dir: str | os.PathLike | None) -> list[Path]:
+    """Where a data set may lie: ``data_dir``, or else ``$JAXMETA_DATA_DIR/<name>``, then ``<name>`` in the cache."""
+    if data_dir is not None:
+        return [Path(data_dir).expanduser()]
+    root = os.environ.get("JAXMETA_DATA_DIR")
+    return ([Path(root) / name] if root else []) + [cache_dir() / name]
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Writes a file entirely or not at all: to a temporary neighbour that then takes the name."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """A folder of images, or a zip of one, as a class set. Letters: M images of h x w pixels, c channels."""
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -53,13 +54,31 @@ def from_folder(
     """
     if color not in ("rgb", "gray"):
         raise ValueError(f"`color` must be 'rgb' or 'gray', got {color!r}.")
+    return read_classes(Path(path), "path", lambda names: _classes(names, root, str(path)), size, color)
+
+
+def read_classes(
+    path: Path,
+    argument: str,
+    classes_of: Callable[[list[str]], dict[str, list[str]]],
+    size: int | tuple[int, int] | None,
+    color: str = "rgb",
+) -> ClassSet:
+    """The images that ``classes_of`` picks among the names in a folder or zip: class name -> its files.
+
+    Args:
+      path: the folder or zip.
+      argument: the caller's argument that named it, for errors.
+      classes_of: sees all names, a folder's ending in ``/``; raises ValueError where they are not what it expects.
+      size, color: as for `from_folder`.
+    """
     pair = check_size(size)
-    with open_tree(Path(path), "path") as (names, read):
-        classes = _classes(names, root, str(path))
+    with open_tree(path, argument) as (names, read):
+        classes = classes_of(names)
         files = [name for members in classes.values() for name in members]
-        images = [_image(read(name), f"`path`: {name!r} in {str(path)!r}", pair, color) for name in files]
-    _check_shapes(images, files)
-    return class_set(np.stack(images), [len(members) for members in classes.values()], list(classes))
+        images = (read_image(read(name), f"`{argument}`: {name!r} in {str(path)!r}", pair, color) for name in files)
+        x = _stacked(images, files)
+    return class_set(x, [len(members) for members in classes.values()], list(classes))
 
 
 def _classes(names: list[str], root: str, path: str) -> dict[str, list[str]]:
@@ -91,8 +110,8 @@ def _classes(names: list[str], root: str, path: str) -> dict[str, list[str]]:
     return dict(sorted(classes.items()))
 
 
-def _image(data: bytes, where: str, size: tuple[int, int] | None, color: str) -> np.ndarray:
-    """uint8 ``[h, w, c]``."""
+def read_image(data: bytes, where: str, size: tuple[int, int] | None, color: str) -> np.ndarray:
+    """One photograph, upright, uint8 ``[h, w, c]``; ``where`` names it in errors."""
     from PIL import ImageOps
 
     image = open_image(data, where)
@@ -106,13 +125,18 @@ def _image(data: bytes, where: str, size: tuple[int, int] | None, color: str) ->
     return pixels if size is None else resize_array(pixels, size)
 
 
-def _check_shapes(images: list[np.ndarray], names: list[str]) -> None:
-    for image, name in zip(images, names, strict=True):
-        if image.shape != images[0].shape:
+def _stacked(images: Iterable[np.ndarray], names: list[str]) -> np.ndarray:
+    """``[M, h, w, c]``, each image put in its place as it comes: a second copy of a large set may not fit."""
+    x = np.empty(0)
+    for i, (image, name) in enumerate(zip(images, names, strict=True)):
+        x = x if i else np.empty((len(names), *image.shape), np.uint8)
+        if image.shape != x.shape[1:]:
             raise ValueError(
-                f"`size` is None, but the images differ in shape: {names[0]!r} is {images[0].shape[:2]} and "
+                f"`size` is None, but the images differ in shape: {names[0]!r} is {x.shape[1:3]} and "
                 f"{name!r} is {image.shape[:2]} (height, width). Pass `size`, for example size=84."
             )
+        x[i] = image
+    return x
 
 
 def _known() -> str:

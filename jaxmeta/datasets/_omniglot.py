@@ -17,7 +17,7 @@ from jaxmeta.types import ClassSet
 from ._arrays import class_set
 from ._download import download as fetch
 from ._drawings import DRAWINGS, read_characters, read_drawings
-from ._files import cache_dir, write_whole
+from ._files import cache_dir, places, write_whole
 
 URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 SHA256 = {  # of the official files, as tensorflow-datasets records them
@@ -97,13 +97,13 @@ def _check_arguments(split: str, size: int, resize: str) -> None:
 
 def _find(data_dir, size: int, resize: str, download: bool, characters) -> np.ndarray:
     """All drawings, from the first place that has them."""
-    places = _places(data_dir)
-    if download and not any(len(_sources(place)) == len(_SETS) for place in places):
+    looked = places("omniglot", data_dir)
+    if download and not any(len(_sources(place)) == len(_SETS) for place in looked):
         for half in _SETS:
-            if half not in _sources(places[-1]):
+            if half not in _sources(looked[-1]):
                 name = f"images_{half}.zip"
-                fetch(URL + name, places[-1] / name, sha256=SHA256.get(name))
-    for place in places:
+                fetch(URL + name, looked[-1] / name, sha256=SHA256.get(name))
+    for place in looked:
         sources = _sources(place)
         if len(sources) == len(_SETS):
             return _cached(sources, size, resize, characters)
@@ -116,14 +116,7 @@ def _find(data_dir, size: int, resize: str, download: bool, characters) -> np.nd
                 f"`data_dir`: {str(prepared)!r} is not a prepared Omniglot of size={size} and "
                 f"resize={resize!r}, or is damaged. Remove it, and pass the folder with the two zips."
             )
-    raise ValueError(_no_data(data_dir, places))
-
-
-def _places(data_dir) -> list[Path]:
-    if data_dir is not None:
-        return [Path(data_dir).expanduser()]
-    root = os.environ.get("JAXMETA_DATA_DIR")
-    return ([Path(root) / "omniglot"] if root else []) + [cache_dir() / "omniglot"]
+    raise ValueError(_no_data(data_dir, looked))
 
 
 def _sources(place: Path) -> dict[str, Path]:

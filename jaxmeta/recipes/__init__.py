@@ -8,10 +8,13 @@ from collections.abc import Callable
 from ._characters import characters as characters
 from ._curves import curves as curves
 from ._experiment import Experiment as Experiment
+from ._experiment import by_split as by_split
+from ._experiment import by_steps as by_steps
 from ._experiment import nearest_neighbour as nearest_neighbour
 from ._glyphs_maml import glyphs_maml as glyphs_maml
 from ._omniglot_maml_5w1s import omniglot_maml_5w1s as omniglot_maml_5w1s
 from ._omniglot_protonet_5w1s import omniglot_protonet_5w1s as omniglot_protonet_5w1s
+from ._photographs import photographs as photographs
 from ._quadratics import quadratics as quadratics
 from ._sinusoid_maml import sinusoid_maml as sinusoid_maml
 
@@ -23,10 +26,11 @@ RECIPES: dict[str, Callable[..., Experiment]] = {
     "sinusoid_maml": sinusoid_maml,
     "omniglot_maml_5w1s": omniglot_maml_5w1s,
     "omniglot_protonet_5w1s": omniglot_protonet_5w1s,
+    "photographs": photographs,
 }
 
 __all__ = [
-    "RECIPES", "Experiment", "nearest_neighbour",
+    "RECIPES", "Experiment", "by_split", "by_steps", "nearest_neighbour",
     "glyphs_maml", "characters", "curves", "quadratics", "sinusoid_maml",
-    "omniglot_maml_5w1s", "omniglot_protonet_5w1s",
+    "omniglot_maml_5w1s", "omniglot_protonet_5w1s", "photographs",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import optax
 import jaxmeta as jm
 
 from ..types import ClassSet, MetaLearner, Model
-from ._experiment import Experiment, by_steps
+from ._experiment import Experiment, by_split, by_steps
 
 PGD = partial(jm.attacks.pgd, radius=0.1, num_steps=3)
 STEP = {"inner_optimizer": optax.sgd(0.5), "num_steps": 1}
@@ -130,8 +130,9 @@ def characters(
     return Experiment(
         learner=(BY_STEPS | BY_FEATURES | BY_LABELS)[algorithm](model),
         optimizer=optax.sgd(rate) if reptile else optax.adam(rate),
-        train=mini_batches() if labels else tasks("train", layout),
-        test=tasks("test", test),
+        tasks=by_split(
+            train=lambda: mini_batches() if labels else tasks("train", layout), test=lambda: tasks("test", test)
+        ),
         num_steps=num_steps,
         tasks_per_step=tasks_per_step or (1 if labels else 4 if reptile else 16),
         make_learner=by_steps(partial(jm.reptile, model, jm.losses.cross_entropy, **REPTILE)) if reptile else None,

@@ -8,7 +8,7 @@ import optax
 import jaxmeta as jm
 
 from ..types import MetaLearner, Model, Sampler
-from ._experiment import Experiment, by_steps
+from ._experiment import Experiment, by_split, by_steps
 
 SGD: dict[str, Any] = {"inner_optimizer": optax.sgd(0.001)}
 FAST: dict[str, Any] = {"inner_optimizer": optax.sgd(0.003)}  # where no derivative passes through the steps
@@ -81,14 +81,15 @@ def curves(
     else:
         learner = BY_POINTS[algorithm](jm.identity())
     rate = optax.cosine_decay_schedule(meta_lr * (1000 if algorithm == "reptile" else 1), num_steps)
-    test = functions(family, num_test_shots, num_test_queries)
     return Experiment(
         learner=learner,
         make_learner=steps,
         test_steps=tuple(sorted({1, num_inner_steps, 10})) if steps else (),
         optimizer=optax.sgd(rate) if algorithm == "reptile" else optax.adam(rate),
-        train=functions(family, num_shots, num_queries),
-        test=test,
+        tasks=by_split(
+            train=lambda: functions(family, num_shots, num_queries),
+            test=lambda: functions(family, num_test_shots, num_test_queries),
+        ),
         num_steps=num_steps,
         tasks_per_step=tasks_per_step,
         log_every=100,

@@ -18,12 +18,11 @@ class Experiment(NamedTuple):
     Attributes:
       learner: what is trained.
       optimizer: the outer optimizer.
-      train: the sampler of training tasks.
-      test: the sampler of held-out tasks.
+      tasks: ``"train" | "val" | "test" -> Sampler``, from `by_split`; None where there is no validation. Data is read
+        when its tasks are asked for, so that a trained learner can be used where its data is not.
       num_steps: meta-steps.
       tasks_per_step: tasks in a meta-batch.
       published: the paper's figure and protocol, in words.
-      val: the sampler of validation tasks, or None.
       make_learner: ``(num_steps=k) -> MetaLearner`` for learners that adapt by steps, else None.
       test_steps: the inner steps at which the trained learner is measured; the last is the headline.
       chunk: tasks differentiated at a time, or None for all.
@@ -37,12 +36,10 @@ class Experiment(NamedTuple):
 
     learner: MetaLearner
     optimizer: optax.GradientTransformation
-    train: Sampler
-    test: Sampler
+    tasks: Callable[[str], Sampler | None]
     num_steps: int
     tasks_per_step: int
     published: str
-    val: Sampler | None = None
     make_learner: Callable[..., MetaLearner] | None = None
     test_steps: tuple[int, ...] = ()
     chunk: int | None = None
@@ -53,6 +50,32 @@ class Experiment(NamedTuple):
     test_tasks: int = 1_000
     beside: Mapping[str, MetaLearner] = MappingProxyType({})
 
+    @property
+    def train(self) -> Sampler:
+        """The sampler of training tasks."""
+        return self._must_have("train")
+
+    @property
+    def val(self) -> Sampler | None:
+        """The sampler of validation tasks, or None."""
+        return self.tasks("val")
+
+    @property
+    def test(self) -> Sampler:
+        """The sampler of held-out tasks."""
+        return self._must_have("test")
+
+    def _must_have(self, split: str) -> Sampler:
+        sampler = self.tasks(split)
+        assert sampler is not None, f"a recipe without {split} tasks"
+        return sampler
+
+    @property
+    def headline(self) -> MetaLearner:
+        """The learner by which the recipe is judged: with the last of `test_steps`."""
+        steps = self.test_steps[-1:] if self.make_learner else ()
+        return self.make_learner(num_steps=steps[0]) if self.make_learner and steps else self.learner
+
     def chunk_on(self, platform: str) -> int | None:
         """Tasks differentiated at a time on ``"cpu"``, ``"tpu"`` ...
 
@@ -62,6 +85,20 @@ class Experiment(NamedTuple):
           (1, None)
         """
         return self.cpu_chunk if platform == "cpu" and self.chunk is None else self.chunk
+
+
+def by_split(
+    *, train: Callable[[], Sampler], test: Callable[[], Sampler], val: Callable[[], Sampler] | None = None
+) -> Callable[[str], Sampler | None]:
+    """Samplers by the name of their split, each made when it is first asked for, and once.
+
+    Example:
+      >>> tasks = by_split(train=lambda: 1, test=lambda: 2)
+      >>> tasks("train"), tasks("val"), tasks("test")
+      (1, None, 2)
+    """
+    makers = {"train": train, "val": val or (lambda: None), "test": test}
+    return cache(lambda split: makers[split]())
 
 
 def by_steps(make: Callable[..., MetaLearner]) -> Callable[..., MetaLearner]:

@@ -4,7 +4,7 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Experiment, by_steps
+from ._experiment import Experiment, by_split, by_steps
 
 
 def glyphs_maml(
@@ -60,9 +60,11 @@ def glyphs_maml(
         make_learner=make_learner,
         test_steps=(num_test_steps,),
         optimizer=optax.adam(meta_lr),
-        train=tasks("train", num_queries),
-        val=tasks("val", num_test_queries),
-        test=tasks("test", num_test_queries),
+        tasks=by_split(
+            train=lambda: tasks("train", num_queries),
+            val=lambda: tasks("val", num_test_queries),
+            test=lambda: tasks("test", num_test_queries),
+        ),
         num_steps=num_steps,
         tasks_per_step=tasks_per_step,
         cpu_chunk=1,

@@ -6,7 +6,7 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Experiment, by_steps
+from ._experiment import Experiment, by_split, by_steps
 
 
 def omniglot_maml_5w1s(
@@ -81,9 +81,11 @@ def omniglot_maml_5w1s(
         test_steps=tuple(sorted({num_inner_steps, num_test_steps})),
         cpu_chunk=1,
         optimizer=optax.adam(optax.cosine_decay_schedule(meta_lr, num_steps) if schedule == "cosine" else meta_lr),
-        train=tasks(train_split, num_queries),
-        val=tasks("val", num_test_queries) if train_split == "train" else None,
-        test=tasks("test", num_test_queries),
+        tasks=by_split(
+            train=lambda: tasks(train_split, num_queries),
+            val=(lambda: tasks("val", num_test_queries)) if train_split == "train" else None,
+            test=lambda: tasks("test", num_test_queries),
+        ),
         num_steps=num_steps,
         tasks_per_step=tasks_per_step,
         log_every=50,

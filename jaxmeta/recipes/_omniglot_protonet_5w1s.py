@@ -6,7 +6,7 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Experiment
+from ._experiment import Experiment, by_split
 
 
 def omniglot_protonet_5w1s(
@@ -60,9 +60,11 @@ def omniglot_protonet_5w1s(
     return Experiment(
         learner=jm.protonet(model),
         optimizer=optax.adam(optax.exponential_decay(meta_lr, halve_every, 0.5, staircase=True)),
-        train=tasks(train_split, num_train_ways, num_queries),
-        val=tasks("val", num_ways, num_test_queries) if train_split == "train" else None,
-        test=tasks("test", num_ways, num_test_queries),
+        tasks=by_split(
+            train=lambda: tasks(train_split, num_train_ways, num_queries),
+            val=(lambda: tasks("val", num_ways, num_test_queries)) if train_split == "train" else None,
+            test=lambda: tasks("test", num_ways, num_test_queries),
+        ),
         num_steps=num_steps,
         tasks_per_step=tasks_per_step,
         log_every=20,

@@ -12,7 +12,7 @@ import optax
 import jaxmeta as jm
 
 from ..types import Model
-from ._experiment import Experiment
+from ._experiment import Experiment, by_split
 
 
 def quadratics(
@@ -50,8 +50,7 @@ def quadratics(
     return Experiment(
         learner=jm.learned_optimizer(point(), jm.losses.mse, rule=rules[rule](), **options),
         optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate)),
-        train=sampler,
-        test=sampler,
+        tasks=by_split(train=lambda: sampler, test=lambda: sampler),
         num_steps=num_steps,
         tasks_per_step=tasks_per_step,
         log_every=50,

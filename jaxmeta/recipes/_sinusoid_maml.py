@@ -6,7 +6,7 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Experiment, by_steps
+from ._experiment import Experiment, by_split, by_steps
 
 
 def sinusoid_maml(
@@ -60,9 +60,11 @@ def sinusoid_maml(
         make_learner=make_learner,
         test_steps=tuple(sorted({1, num_test_steps})),
         optimizer=optax.adam(meta_lr),
-        train=jm.tasks.sinusoid(num_shots=num_shots, num_queries=num_queries),
-        val=held_out,
-        test=held_out,
+        tasks=by_split(
+            train=lambda: jm.tasks.sinusoid(num_shots=num_shots, num_queries=num_queries),
+            val=lambda: held_out,
+            test=lambda: held_out,
+        ),
         num_steps=num_steps,
         tasks_per_step=tasks_per_step,
         log_every=500,

@@ -1,5 +1,6 @@
 """Samplers: distributions over tasks, pure functions of a key that run inside jit and on the device."""
 
+from ._augmented import augmented as augmented
 from ._batches import batches as batches
 from ._episodes import episodes as episodes
 from ._glyphs import glyphs as glyphs
@@ -12,5 +13,6 @@ from ._stream import stream as stream
 from ._streamed import streamed as streamed
 
 __all__ = [
-    "episodes", "batches", "streamed", "sinusoid", "lines", "mixture", "quadratics", "glyphs", "rotated", "stream",
+    "episodes", "batches", "streamed", "sinusoid", "lines", "mixture", "quadratics", "glyphs", "rotated",
+    "augmented", "stream",
 ]  # fmt: skip

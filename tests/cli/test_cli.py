@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from jaxmeta.cli import main
-from jaxmeta.cli._folder import append, create, write_json
+from jaxmeta.cli._folder import append, create
 from jaxmeta.recipes import RECIPES
 from jaxmeta.recipes._characters import Algorithm as Characters
 from jaxmeta.recipes._curves import Algorithm as Curves
+from jaxmeta.runs._json import write_json
 
 OMNIGLOT = Path(__file__).parents[3] / "shared" / "data" / "omniglot"
 SINE = ["sinusoid_maml", "--num-steps", "4", "--test-tasks", "64", "--hidden", "8", "--num-test-steps", "2"]

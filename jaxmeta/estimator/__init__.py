@@ -1,0 +1,9 @@
+"""The scikit-learn face of a trained learner: adapt to labelled examples with ``fit``, then ``predict``.
+
+Needs scikit-learn, and loads it on first use.
+"""
+
+from ._classifier import FewShotClassifier as FewShotClassifier
+from ._regressor import FewShotRegressor as FewShotRegressor
+
+__all__ = ["FewShotClassifier", "FewShotRegressor"]

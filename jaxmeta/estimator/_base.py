@@ -1,0 +1,149 @@
+"""What both estimators share: the learner, adaptation to padded support sets, and predictions in batches.
+
+Letters: N examples, W ways, B rows of a padded batch.
+"""
+
+from functools import cache
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from jaxmeta.learner import weighted_predict
+from jaxmeta.runs import Trained
+from jaxmeta.types import Batch, MetaLearner, Task, Variables
+
+
+class FewShot(BaseEstimator):
+    """A learner that adapts to padded support sets; the two estimators add what their targets are."""
+
+    def __init__(
+        self,
+        learner: MetaLearner | Trained | None = None,
+        meta: Variables | None = None,
+        *,
+        batch_size: int | None = None,
+        random_state: int = 0,
+    ):
+        self.learner = learner
+        self.meta = meta
+        self.batch_size = batch_size
+        self.random_state = random_state
+
+    def _default(self) -> MetaLearner:
+        raise NotImplementedError
+
+    def _pure(self) -> MetaLearner:
+        """The learner itself."""
+        if isinstance(self.learner, Trained):
+            return self.learner.learner
+        return self._default() if self.learner is None else self.learner
+
+    def _expected(self) -> tuple[int, ...] | None:
+        """The shape of an example, where training has told it."""
+        if not isinstance(self.learner, Trained):
+            return None
+        batch = self.learner.task.support or self.learner.task.query
+        return tuple(batch.x.shape[1:])
+
+    def _check(self, X: Any, *, reset: bool) -> np.ndarray:
+        """Examples as an array, ``[N, ...]``."""
+        X = validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric")
+        expected = self._expected() if reset else self.X_.shape[1:]
+        if expected is not None and X.shape[1:] != expected:
+            raise ValueError(
+                f"`X` has examples of shape {X.shape[1:]}, but this learner takes {expected}. Resize or convert them "
+                "first; `jaxmeta.datasets.from_folder(path, size=..., color=...)` does so for images."
+            )
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1 or None, got {self.batch_size}.")
+        return X
+
+    def _adapt(self, support: Batch) -> Self:
+        """Adapts to a support set; without meta-parameters the learner starts from random ones."""
+        learner = self._pure()
+        self.meta_ = self._start(learner, support)
+        support = widened(learner, self.meta_, support)
+        self.task_ = jax.eval_shape(lambda: Task(support, support))
+        self.adapted_ = compiled(learner)[0](self.meta_, support)
+        return self
+
+    def _start(self, learner: MetaLearner, support: Batch) -> Variables:
+        trained = isinstance(self.learner, Trained)
+        if trained and self.meta is not None:
+            raise ValueError("`meta` must be None where `learner` is a `Trained`, which has its own.")
+        if isinstance(self.learner, Trained):
+            return self.learner.meta
+        if self.meta is not None:
+            return self.meta
+        return learner.init(jax.random.key(self.random_state), Task(support, support))
+
+    def _outputs(self, X: Any) -> Any:
+        """The learner's outputs for examples, as numpy arrays."""
+        check_is_fitted(self, "adapted_")
+        x = as_inputs(self._check(X, reset=False))
+        size = self.batch_size or len(x)
+        parts = [self._part(x[i : i + size]) for i in range(0, len(x), size)]
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+    def _part(self, x: np.ndarray) -> Any:
+        weight = padded(np.ones(len(x), np.float32))
+        outputs = compiled(self._pure())[1](self.meta_, self.adapted_, padded(x), weight=weight)
+        return jax.tree.map(lambda array: np.asarray(array)[: len(x)], outputs)
+
+
+@cache
+def compiled(learner: MetaLearner) -> tuple[Any, Any]:
+    """`adapt` and `predict`, compiled once for all estimators of a learner."""
+    return jax.jit(learner.adapt), jax.jit(weighted_predict(learner))
+
+
+def widened(learner: MetaLearner, meta: Variables, support: Batch) -> Batch:
+    """The support set with as many ways as the learner's head has outputs, if that is of fixed size.
+
+    Raises:
+      ValueError: if there are more classes than outputs.
+    """
+    if support.ways is None:
+        return support
+    given, fixed = len(support.ways), fixed_ways(learner, meta, support)
+    if fixed is not None and fixed < given:
+        raise ValueError(
+            f"`y` has {given} classes, but this learner's head has {fixed} outputs. Choose fewer classes, train with "
+            f"`num_ways={given}`, or take a learner that reads features (protonet, r2d2 ...), which takes any number."
+        )
+    return support._replace(ways=np.pad(support.ways, (0, (fixed or given) - given)))
+
+
+def fixed_ways(learner: MetaLearner, meta: Variables, support: Batch) -> int | None:
+    """The outputs of a head of fixed size, found out without computing anything; None for other learners."""
+    outputs = lambda batch: learner.predict(meta, learner.adapt(meta, batch), batch.x)
+    try:
+        return jax.eval_shape(outputs, support._replace(ways=None)).shape[-1]
+    except ValueError:  # without ways, a learner that reads features cannot know how many there are
+        return None
+
+
+def as_inputs(x: Any) -> Any:
+    """Examples as the learner was trained on them: bytes are pixels, scaled to [0, 1]; numbers become floats.
+
+    Example:
+      >>> as_inputs(np.array([0, 255], np.uint8)).tolist(), as_inputs(np.array([7])).dtype
+      ([0.0, 1.0], dtype('float32'))
+    """
+    xp = jnp if isinstance(x, jax.Array) else np
+    return xp.asarray(x, jnp.float32) / (255 if x.dtype == np.uint8 else 1)
+
+
+def padded(array: np.ndarray) -> np.ndarray:
+    """Zeros appended up to the next power of two, so that few shapes are compiled.
+
+    Example:
+      >>> padded(np.ones(3)).tolist()
+      [1.0, 1.0, 1.0, 0.0]
+    """
+    size = 1 << max(len(array) - 1, 0).bit_length()
+    return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), array.dtype)])

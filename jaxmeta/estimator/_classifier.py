@@ -1,0 +1,143 @@
+"""Few-shot classification with the methods of scikit-learn."""
+
+import os
+from typing import Any, Self
+
+import jax
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from jaxmeta.algorithms import protonet
+from jaxmeta.models import identity
+from jaxmeta.types import Batch, MetaLearner
+
+from . import _files
+from ._base import FewShot, as_inputs, padded
+
+
+class FewShotClassifier(ClassifierMixin, FewShot):
+    r"""A learned learner as a scikit-learn classifier: `fit` adapts to a few labelled examples.
+
+    The probabilities are the softmax of the learner's outputs, $p = \mathrm{softmax}(f(\mathrm{adapt}(S), x))$.
+    Labels may be strings or numbers, as many as the learner has ways for (a learner without a head of fixed size: any
+    number), with as many examples as there are. `fit` does not train: what was learned before, in ``meta``, stays.
+
+    Args:
+      learner: a `MetaLearner`; or what `jaxmeta.runs.load` returns, as `load` does; by default prototypes of the
+        inputs themselves, the nearest class mean.
+      meta: what it has learned, ``state.meta`` after `jaxmeta.fit`; by default random initial parameters.
+      batch_size: examples predicted at a time, to bound memory; by default all. Where predictions are transductive
+        (BatchNorm of the batch), they depend on what is predicted together.
+      random_state: seed of those random parameters.
+
+    Attributes:
+      classes_: the labels, sorted; the columns of `predict_proba`.
+      adapted_: what the learner's ``adapt`` returned, a plain pytree.
+      X_, y_: the support set, to which `partial_fit` adds.
+
+    Raises:
+      ValueError: for examples of another shape than the learner's, or more classes than it has ways.
+
+    Example:
+      >>> import numpy as np
+      >>> X, y = np.array([[0.0], [1.0], [5.0], [6.0]]), ["near", "near", "far", "far"]
+      >>> classifier = FewShotClassifier().fit(X, y)
+      >>> classifier.predict([[2.0], [9.0]]).tolist()
+      ['near', 'far']
+      >>> classifier.partial_fit([[99.0]], ["farther"]).predict([[60.0]]).tolist()
+      ['farther']
+    """
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Adapts to a support set.
+
+        Args:
+          X: examples ``[N, ...]``; images as bytes, or as floats as the learner was trained on them (in [0, 1]).
+          y: their labels ``[N]``.
+        """
+        X, y = self._labelled(X, y, reset=True)
+        return self._refit(X, y, np.unique(y))
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+        """Adapts to the support set and further examples.
+
+        Args:
+          X: further examples ``[N, ...]``.
+          y: their labels; new ones become further classes.
+          classes: labels that will come, so that `classes_` need not grow; they have probability 0 until then.
+        """
+        first = not hasattr(self, "adapted_")
+        X, y = self._labelled(X, y, reset=first)
+        known = [np.unique(y), *([] if classes is None else [np.asarray(classes)])]
+        if not first:
+            known.append(self.classes_)
+            X, y = np.concatenate([self.X_, X]), np.concatenate([self.classes_[self.y_], y])
+        return self._refit(X, y, np.unique(np.concatenate(known)))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities ``[N, W]``, a column for each of `classes_`."""
+        p = np.asarray(jax.nn.softmax(self._outputs(X), -1), np.float64)[:, : len(self.classes_)]
+        return p / p.sum(1, keepdims=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable label of each example."""
+        outputs = self._outputs(X)
+        return self.classes_[np.argmax(outputs[:, : len(self.classes_)], 1)]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, *, learner: MetaLearner | None = None, **options: Any) -> Self:
+        """Reads a run folder of `jaxmeta train`, or what `save` wrote; a support set that is there is adapted to.
+
+        Args:
+          path: the folder.
+          learner: for a learner of one's own, which no recipe can build; it must have the saved leaves.
+          **options: ``num_steps`` and ``data_dir`` as for `jaxmeta.runs.load`, and the estimator's own.
+
+        Raises:
+          ValueError: if there is no such folder, or it is of another learner: then the leaves that differ are named.
+        """
+        estimator, support = _files.load(cls, path, learner, options)
+        return estimator if support is None else estimator._refit(*support)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the learner's configuration and parameters, and the support set, to a new folder.
+
+        Raises:
+          ValueError: if the folder exists, or there is nothing to save.
+        """
+        fitted = hasattr(self, "adapted_")
+        _files.save(self, path, {"X": self.X_, "y": self.y_, "classes": self.classes_} if fitted else None)
+
+    def export(self, path: str | os.PathLike, *, platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")) -> None:
+        """Writes the adapted classifier as one file that needs only jax (and flatbuffers, with which jax reads it).
+
+        ``jax.export.deserialize(bytearray(open(path, "rb").read())).call(X)`` returns `predict_proba`, in float32, for
+        any number of examples of the shape and dtype of the support set; floats are float32.
+
+        Args:
+          path: the file to write.
+          platforms: where it shall run.
+        """
+
+        def probabilities(outputs: jax.Array) -> jax.Array:
+            return jax.nn.softmax(outputs, -1)[:, : len(self.classes_)]
+
+        _files.export(self, path, probabilities, platforms)
+
+    def _default(self) -> MetaLearner:
+        return _PROTOTYPES
+
+    def _labelled(self, X: Any, y: Any, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
+        X, y = validate_data(self, X, y, reset=reset, allow_nd=True, dtype="numeric")
+        check_classification_targets(y)
+        return self._check(X, reset=reset), y
+
+    def _refit(self, X: np.ndarray, y: np.ndarray, classes: np.ndarray) -> Self:
+        self.classes_, self.X_, self.y_ = classes, X, np.searchsorted(classes, y).astype(np.int32)
+        weight, present = np.ones(len(X), np.float32), np.isin(np.arange(len(classes)), self.y_)
+        return self._adapt(Batch(*map(padded, (as_inputs(X), self.y_, weight)), present))
+
+
+_PROTOTYPES = protonet(identity())  # one learner: nothing compiles twice

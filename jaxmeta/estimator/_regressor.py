@@ -1,0 +1,120 @@
+"""Few-shot regression with the methods of scikit-learn."""
+
+import os
+from typing import Any, Self
+
+import jax
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import validate_data
+
+from jaxmeta.algorithms import r2d2
+from jaxmeta.losses import Gaussian, mse
+from jaxmeta.models import identity
+from jaxmeta.types import Batch, MetaLearner
+
+from . import _files
+from ._base import FewShot, as_inputs, padded
+
+
+class FewShotRegressor(RegressorMixin, FewShot):
+    r"""A learned learner as a scikit-learn regressor: `fit` adapts to a few points.
+
+    The prediction is the learner's output, $\hat y = f(\mathrm{adapt}(S), x)$, its mean where it is a Gaussian.
+
+    Args:
+      learner: a `MetaLearner`; or what `jaxmeta.runs.load` returns, as `load` does; by default ridge regression on
+        the inputs themselves.
+      meta: what it has learned, ``state.meta`` after `jaxmeta.fit`; by default random initial parameters.
+      batch_size: examples predicted at a time, to bound memory; by default all.
+      random_state: seed of those random parameters.
+
+    Attributes:
+      adapted_: what the learner's ``adapt`` returned, a plain pytree.
+      X_, y_: the support set, to which `partial_fit` adds.
+
+    Raises:
+      ValueError: for examples of another shape than the learner's.
+
+    Example:
+      >>> import numpy as np
+      >>> X = np.linspace(-1, 1, 9)[:, None]
+      >>> FewShotRegressor().fit(X, 3 * X[:, 0]).predict([[0.5]]).round(1).tolist()
+      [1.5]
+    """
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Adapts to a support set.
+
+        Args:
+          X: examples ``[N, ...]``.
+          y: their targets ``[N]`` or ``[N, outputs]``.
+        """
+        return self._refit(*self._targets(X, y, reset=True))
+
+    def partial_fit(self, X: Any, y: Any) -> Self:
+        """Adapts to the support set and further examples."""
+        if not hasattr(self, "adapted_"):
+            return self.fit(X, y)
+        X, y = self._targets(X, y, reset=False)
+        return self._refit(np.concatenate([self.X_, X]), np.concatenate([self.y_, y]))
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Predictions ``[N]`` or ``[N, outputs]``, as the targets were.
+
+        Args:
+          X: examples ``[N, ...]``.
+          return_std: also return the standard deviations, of learners that give them.
+
+        Raises:
+          ValueError: if the learner gives no standard deviations.
+        """
+        outputs = self._outputs(X)
+        if return_std and not isinstance(outputs, Gaussian):
+            raise ValueError(
+                "`return_std`: this learner predicts values alone; a neural process also gives deviations."
+            )
+        shape = (-1, *self.y_.shape[1:])
+        mean, std = (outputs[0], outputs[1]) if isinstance(outputs, Gaussian) else (outputs, None)
+        mean = mean.reshape(shape).astype(np.float64)
+        return mean if std is None or not return_std else (mean, std.reshape(shape).astype(np.float64))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, *, learner: MetaLearner | None = None, **options: Any) -> Self:
+        """As `FewShotClassifier.load`."""
+        estimator, support = _files.load(cls, path, learner, options)
+        return estimator if support is None else estimator._refit(*support)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """As `FewShotClassifier.save`."""
+        _files.save(self, path, {"X": self.X_, "y": self.y_} if hasattr(self, "adapted_") else None)
+
+    def export(self, path: str | os.PathLike, *, platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")) -> None:
+        """As `FewShotClassifier.export`; the program returns `predict`, in float32."""
+
+        def values(outputs: Any) -> jax.Array:
+            mean = outputs[0] if isinstance(outputs, Gaussian) else outputs
+            return mean.reshape(mean.shape[0], *self.y_.shape[1:])
+
+        _files.export(self, path, values, platforms)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _default(self) -> MetaLearner:
+        return _RIDGE
+
+    def _targets(self, X: Any, y: Any, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
+        options: dict[str, Any] = {"allow_nd": True, "dtype": "numeric", "multi_output": True, "y_numeric": True}
+        X, y = validate_data(self, X, y, reset=reset, **options)
+        return self._check(X, reset=reset), np.asarray(y, np.float32)
+
+    def _refit(self, X: np.ndarray, y: np.ndarray) -> Self:
+        self.X_, self.y_ = X, y
+        targets = y.reshape(len(y), -1)
+        return self._adapt(Batch(*map(padded, (as_inputs(X), targets, np.ones(len(X), np.float32)))))
+
+
+_RIDGE = r2d2(identity(), mse, init_lambda=0.01)  # one learner: nothing compiles twice

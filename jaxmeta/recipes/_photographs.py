@@ -1,0 +1,181 @@
+"""Few-shot classification of photographs, of one's own or of groceries, by the usual algorithms on two backbones."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import optax
+
+import jaxmeta as jm
+
+from ..types import ClassSet, MetaLearner, Model, Sampler
+from ._experiment import Experiment, by_steps
+from ._figures import published
+
+SGD = {"inner_optimizer": optax.sgd(0.01)}
+
+# Those that move the weights of a network with a head; those that read its features; those that learn a classifier of
+# all training classes first.
+BY_STEPS: dict[str, Callable[..., MetaLearner]] = {
+    "maml": partial(jm.maml, **SGD),
+    "fomaml": partial(jm.maml, first_order=True, **SGD),
+    "anil": partial(jm.anil, **SGD),
+}
+BY_FEATURES: dict[str, Callable[[Model], MetaLearner]] = {
+    "protonet": jm.protonet,
+    "simpleshot": jm.simpleshot,
+    "relation": jm.relation,
+    "r2d2": jm.r2d2,
+    "metaoptnet": jm.metaoptnet,
+}
+BY_LABELS: dict[str, Callable[[Model], MetaLearner]] = {
+    "baseline": jm.baseline,
+    "baseline_plus_plus": jm.baseline_plus_plus,
+    "rfs": jm.rfs,
+}
+Algorithm = Literal[
+    "protonet", "simpleshot", "relation", "r2d2", "metaoptnet",
+    "maml", "fomaml", "anil", "baseline", "baseline_plus_plus", "rfs",
+]  # fmt: skip
+Dataset = Literal["folder", "grocery", "cifar_fs", "fc100", "miniimagenet", "tieredimagenet", "cub"]
+
+
+def photographs(
+    *,
+    dataset: Dataset = "folder",
+    data_dir: str | None = None,
+    download: bool = False,
+    size: int | None = None,
+    algorithm: Algorithm = "protonet",
+    backbone: Literal["conv4", "resnet12"] = "conv4",
+    features: int = 64,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    num_steps: int = 5_000,
+    num_ways: int = 5,
+    num_train_ways: int | None = None,
+    num_shots: int = 5,
+    num_queries: int = 10,
+    num_test_queries: int = 15,
+    tasks_per_step: int = 1,
+    batch_size: int = 64,
+    flip: bool = True,
+    crop: float = 0.6,
+    jitter: float = 0.4,
+    num_inner_steps: int = 5,
+    num_test_steps: int = 10,
+    meta_lr: float = 1e-3,
+    weight_decay: float = 5e-4,
+    eval_every: int | None = None,
+    eval_tasks: int = 100,
+    test_tasks: int = 600,
+) -> Experiment:
+    """Photographs, few-shot: train on some classes, recognise others from a few examples of each.
+
+    One's own are folders named after their classes, in folders `train`, `val` and `test`; Adam with a cosine to zero.
+    Conv4 has max-pooling. Algorithms that move weights normalise with the batch's statistics (transductive), the
+    others with running averages. Training images are mirrored, cropped and relit at random, held-out ones are not.
+
+    Args:
+      dataset: folder is one's own photographs; grocery is a set of 81 groceries, its test classes of other kinds; the
+        others have published splits.
+      data_dir: of one's own, a folder or zip with folders train, test and, to validate, val, and in each of them a
+        folder of images per class, at any depth. Of the others, where their files are: see
+        `jaxmeta.datasets.grocery` and `jaxmeta.datasets.published_split`.
+      download: let TFDS fetch cifar_fs, fc100 or cub, if they are not there.
+      size: height and width in pixels, to which images are resized; by default 32 for cifar_fs and fc100, else 84.
+      algorithm: see `jaxmeta list algorithms`; the last three learn from labels, without episodes.
+      backbone: conv4 has four convolutions, resnet12 twelve in four residual blocks.
+      features: channels of the first block; conv4 has as many throughout, resnet12 2.5, 5 and 10 times as many in the
+        others. On a CPU, 16 make resnet12 affordable.
+      dtype: of the computation; parameters are float32. bfloat16 is for accelerators.
+      num_steps: meta-steps of training.
+      num_ways: classes per task.
+      num_train_ways: classes per task in training, by default num_ways; more help algorithms that read features.
+      num_shots: support images per class.
+      num_queries: query images per class, in training.
+      num_test_queries: query images per class, on held-out classes.
+      tasks_per_step: tasks in a meta-batch; mini-batches, for algorithms that learn from labels.
+      batch_size: images of a mini-batch, for those.
+      flip: mirror half of the training images; not where left and right matter.
+      crop: smallest part of height and width that is seen of a training image; 1 leaves them whole.
+      jitter: largest change of saturation, contrast and brightness of training images, as a part of them.
+      num_inner_steps: steps of adaptation in training, for maml, fomaml and anil.
+      num_test_steps: the same, on held-out classes.
+      meta_lr: step size of the outer Adam at its start.
+      weight_decay: part of the weights that the outer Adam takes off in each step, times its step size.
+      eval_every: meta-steps between two validations on the classes of val; by default there is none.
+      eval_tasks: tasks per validation.
+      test_tasks: held-out tasks in the final measurement.
+    """
+    moves, labels = algorithm in BY_STEPS, algorithm in BY_LABELS
+    net = _network(backbone, features, num_ways if moves else None, dtype)
+    model = jm.from_linen(net, norm="transductive" if moves else "running")
+    make = by_steps(partial(BY_STEPS[algorithm], model, jm.losses.cross_entropy)) if moves else None
+    layout = {"num_ways": num_ways, "num_shots": num_shots}
+    _check_ways(num_train_ways, num_ways, moves)
+
+    def data(split: str) -> ClassSet:
+        return photographs_of(dataset, split, data_dir, size, download)
+
+    def held_out(split: str) -> Sampler:
+        return jm.tasks.episodes(data(split), **layout, num_queries=num_test_queries)
+
+    def train() -> Sampler:
+        if labels:
+            sampler = jm.tasks.batches(data("train"), batch_size=batch_size)
+        else:
+            ways = layout | {"num_ways": num_train_ways or num_ways}
+            sampler = jm.tasks.episodes(data("train"), **ways, num_queries=num_queries)
+        return jm.tasks.augmented(sampler, crop=crop, flip=flip, jitter=jitter)
+
+    return Experiment(
+        learner=make(num_inner_steps) if make else (BY_FEATURES | BY_LABELS)[algorithm](model),
+        make_learner=make,
+        test_steps=tuple(sorted({num_inner_steps, num_test_steps})) if make else (),
+        optimizer=optax.adamw(optax.cosine_decay_schedule(meta_lr, num_steps), weight_decay=weight_decay),
+        train=train(),
+        val=held_out("val") if eval_every else None,
+        test=held_out("test"),
+        num_steps=num_steps,
+        tasks_per_step=tasks_per_step,
+        cpu_chunk=1 if moves and algorithm != "anil" else None,
+        log_every=25,
+        eval_every=eval_every,
+        eval_tasks=eval_tasks,
+        test_tasks=test_tasks,
+        published=published(dataset, backbone, algorithm, **layout),
+    )
+
+
+def _network(backbone: str, features: int, num_outputs: int | None, dtype: str) -> Any:
+    how: dict[str, Any] = {"num_outputs": num_outputs, "dtype": None if dtype == "float32" else dtype}
+    if backbone == "conv4":
+        return jm.backbones.Conv4(features=features, pool="max", **how)
+    widths = (features, 5 * features // 2, 5 * features, 10 * features)
+    return jm.backbones.ResNet12(widths=widths, **how)
+
+
+def photographs_of(
+    dataset: Dataset, split: str, data_dir: str | None, size: int | None = None, download: bool = False
+) -> ClassSet:
+    """The classes of a split; ``dataset`` and its files as for `photographs`."""
+    if download and dataset in ("folder", "grocery"):
+        raise ValueError(f"`download` is for data that TFDS has, not for {dataset}; leave it out.")
+    if dataset == "grocery":
+        return jm.datasets.grocery(split, data_dir=data_dir, size=size or 84)
+    if dataset != "folder":
+        return jm.datasets.published_split(dataset, split, data_dir=data_dir, size=size, download=download)
+    if data_dir is None:
+        raise ValueError(
+            "`data_dir` is None, and the photographs are your own: pass a folder or zip with folders train and test, "
+            "and in each a folder of images per class. Without any, try `--dataset grocery`."
+        )
+    return jm.datasets.from_folder(data_dir, root=split, size=size or 84)
+
+
+def _check_ways(num_train_ways: int | None, num_ways: int, moves: bool) -> None:
+    if moves and num_train_ways not in (None, num_ways):
+        raise ValueError(
+            f"`num_train_ways` is {num_train_ways}, but this algorithm's head has one output for each of "
+            f"`num_ways` = {num_ways} classes. Leave it out, or take an algorithm that reads features."
+        )
