@@ -88,7 +88,8 @@ for name, learner in learners.items():
 # %%
 tasks = jax.vmap(episodes(test, 5, 1, 2))(jax.random.split(jax.random.key(1), 3))
 learner, meta = learners["protonet"], metas["protonet"]
-outputs = jax.vmap(lambda task: learner.predict(meta, learner.adapt(meta, task.support), task.query.x))(tasks)
+answer = lambda task: learner.predict(meta, learner.adapt(meta, task.support), task.query.x)
+outputs = jax.jit(jax.vmap(answer))(tasks)
 jm.plots.episodes(tasks, outputs)
 
 # %% [markdown]

@@ -74,7 +74,7 @@ tasks = jax.vmap(test)(jax.random.split(jax.random.key(1), 3))
 
 def curves(name):
     draw = lambda support: learners[name].predict(metas[name], learners[name].adapt(metas[name], support), grid)
-    return jax.vmap(draw)(tasks.support)
+    return jax.jit(jax.vmap(draw))(tasks.support)
 
 
 figure = jm.plots.fits(tasks, grid, {name: curves(name) for name in learners})
