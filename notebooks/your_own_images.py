@@ -95,6 +95,7 @@ with tempfile.TemporaryDirectory() as folder:
     with open(f"{folder}/classifier.jax", "rb") as file:
         program = jax.export.deserialize(bytearray(file.read()))
     assert np.allclose(program.call(X[~shots]), p, atol=1e-3)
-    classifier.save(f"{folder}/classifier")
-    again = jm.FewShotClassifier.load(f"{folder}/classifier", learner=None if RUN else jm.protonet(jm.identity()))
-    assert (again.predict(X[~shots]) == said).all()
+    if RUN is not None:  # raw pixels have no parameters to save
+        classifier.save(f"{folder}/classifier")
+        again = jm.FewShotClassifier.load(f"{folder}/classifier")
+        assert (again.predict(X[~shots]) == said).all()

@@ -11,7 +11,7 @@ from PIL import Image
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.py"))
 TINY = {
     "NUM_STEPS": 4, "NUM_TASKS": 4, "TASKS_PER_STEP": 2, "CHECK_STEPS": 100, "LENGTHS": (2, 4), "NUM_UPDATES": 3,
-    "SIZE": 12, "NUM_SHOTS": 2,
+    "SIZE": 16, "NUM_SHOTS": 2,
 }  # fmt: skip
 
 
@@ -66,13 +66,13 @@ def test_your_own_images_with_a_run_folder(pictures, tmp_path_factory):
     from jaxmeta.runs import Config, write_config
 
     run = tmp_path_factory.mktemp("run")
-    task = jm.Task(*(jm.Batch(np.zeros((4, 12, 12, 3), np.float32), np.arange(4), ways=np.ones(4, bool)),) * 2)
+    task = jm.Task(*(jm.Batch(np.zeros((4, 16, 16, 3), np.float32), np.arange(4), ways=np.ones(4, bool)),) * 2)
     learner = jm.protonet(jm.from_linen(jm.backbones.Conv4(features=4, pool="max"), norm="running"))
-    write_config(run, Config("photographs", {"features": 4, "size": 12}, 0, task=jax.eval_shape(lambda: task)))
+    write_config(run, Config("photographs", {"features": 4, "size": 16}, 0, task=jax.eval_shape(lambda: task)))
     jm.checkpoint.save(run / "params", learner.init(jax.random.key(0), task))
     path = next(path for path in NOTEBOOKS if path.stem == "your_own_images")
     first, *rest = cells(path.read_text())
-    code = [tiny(first, {"FOLDER": str(pictures), "RUN": str(run), "SIZE": 12}), *rest]
+    code = [tiny(first, {"FOLDER": str(pictures), "RUN": str(run), "SIZE": 16}), *rest]
     exec(compile("\n".join(code), path.name, "exec"), {"__name__": "__main__"})
 
 
@@ -83,7 +83,7 @@ def test_the_pair_agrees(path):
     commented = [re.sub(r"^%", "# %", source, flags=re.M).strip() for source in code]
     assert code and commented == [cell.strip() for cell in cells(path.read_text())]
     assert all(not cell.get("outputs") for cell in kept)
-    text = lambda source: [line.removeprefix("# ").removeprefix("#").rstrip() for line in source.strip().splitlines()]
     parts = re.split(r"^# %%(.*)$", path.read_text(), flags=re.M)
-    prose = [text(body) for kind, body in zip(parts[1::2], parts[2::2], strict=True) if "[markdown]" in kind]
-    assert prose == [text("".join(cell["source"])) for cell in kept if cell["cell_type"] == "markdown"]
+    prose = [body for kind, body in zip(parts[1::2], parts[2::2], strict=True) if "[markdown]" in kind]
+    shown = [re.sub(r"^# ?", "", body.strip(), flags=re.M) for body in prose]
+    assert shown == ["".join(cell["source"]) for cell in kept if cell["cell_type"] == "markdown"]
