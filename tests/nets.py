@@ -1,7 +1,11 @@
-"""Networks as a user writes them: a small residual network in stock linen and in stock nnx, with one `train` flag."""
+"""Networks as a user writes them, a small residual network in stock linen and in stock nnx; and a run folder."""
 
+import jax
 import jax.numpy as jnp
 from flax import linen, nnx
+
+import jaxmeta as jm
+from jaxmeta.runs import Config, write_config
 
 
 class LinenBlock(linen.Module):
@@ -87,3 +91,12 @@ class Deep(nnx.Module):
         for layer in self.layers:
             x = layer(x)
         return jnp.asarray(x)
+
+
+def start_of_run(folder, recipe, **arguments):
+    """A run folder as far as adapting needs it: the recipe's learner with its initial parameters."""
+    e = jm.recipes.RECIPES[recipe](**arguments)
+    task = e.train(jax.random.key(0))
+    write_config(folder, Config(recipe, arguments, 0, task=jax.eval_shape(lambda: task)))
+    jm.checkpoint.save(folder / "params", e.learner.init(jax.random.key(1), task))
+    return folder

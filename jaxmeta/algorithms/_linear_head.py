@@ -55,7 +55,7 @@ def linear_head(
     def prepare(z, knobs):
         z = z.reshape(z.shape[0], -1)
         z = z.astype(jnp.promote_types(z.dtype, jnp.float32))
-        z = jnp.concatenate([z, jnp.ones((len(z), 1), z.dtype)], 1) if bias_column else z
+        z = jnp.concatenate([z, jnp.ones((z.shape[0], 1), z.dtype)], 1) if bias_column else z
         return z, jax.tree.map(lambda knob: knob.astype(z.dtype), knobs)
 
     def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Head:

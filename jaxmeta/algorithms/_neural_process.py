@@ -90,7 +90,7 @@ def neural_process(
     def forward(meta: Variables, adapted: Representation, x, key=None, *, train: bool = False, weight=None):
         p = meta.params
         z, state = embed(model, Variables(p["model"], adapted.state), x, train=train, weight=weight, key=key)
-        r = jnp.broadcast_to(adapted.values[:1], (len(z), hidden))
+        r = jnp.broadcast_to(adapted.values[:1], (z.shape[0], hidden))
         if num_heads:
             r = cells.dense(p["merge"], _attend(cells.mlp(p["where"], _inputs(p, z)), adapted, num_heads))
         mean, std = jnp.split(cells.mlp(p["decoder"], _inputs(p, z, r)), 2, -1)
@@ -106,7 +106,7 @@ def _attend(queries: jax.Array, support: Any, num_heads: int) -> jax.Array:
     logits = jnp.einsum("qhd,nhd->hqn", queries, keys) * keys.shape[-1] ** -0.5
     present = (support.weight != 0)[None, None]
     weights = jax.nn.softmax(jnp.where(present, logits, jnp.finfo(logits.dtype).min)) * support.weight[None, None]
-    return jnp.einsum("hqn,nhd->qhd", _normalised(weights), values).reshape(len(queries), -1)
+    return jnp.einsum("hqn,nhd->qhd", _normalised(weights), values).reshape(queries.shape[0], -1)
 
 
 def _normalised(weight: jax.Array) -> jax.Array:

@@ -92,9 +92,9 @@ def snail(
     def forward(meta: Variables, adapted: Past, x, key=None, *, train: bool = False, weight=None):
         variables, head = Variables(meta.params["model"], adapted.state), meta.params["head"]
         z, state = embed(model, variables, x, train=train, weight=weight, key=key)
-        unknown = jnp.zeros((len(z), len(head["bias"])), head["bias"].dtype)
+        unknown = jnp.zeros((z.shape[0], len(head["bias"])), head["bias"].dtype)
         rows = jnp.concatenate([z.astype(unknown.dtype), unknown], -1)
-        rows, _ = _through(meta.params["layers"], rows, jnp.full(len(z), adapted.count), adapted.layers)
+        rows, _ = _through(meta.params["layers"], rows, jnp.full(z.shape[0], adapted.count), adapted.layers)
         return mask_ways(cells.dense(head, rows), adapted.ways), state
 
     return episodic(init, adapt, forward, loss_fn, keeps_state=model.keeps_state)

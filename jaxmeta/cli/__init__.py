@@ -1,4 +1,4 @@
-"""The command line: ``jaxmeta train | evaluate | plan | list``, thin over the library.
+"""The command line: ``jaxmeta train | evaluate | adapt | plan | list``, thin over the library.
 
 Exit codes: 0 done, 2 a mistake in the call or its files, 3 training diverged, 4 another process of the run
 was lost, 130 stopped by Ctrl-C or SIGTERM.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from jaxmeta.runs._names import near
 
+from ._adapt import adapt
 from ._evaluate import evaluate
 from ._list import list_names
 from ._plan import plan
@@ -18,6 +19,7 @@ from ._train import train
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
+    "adapt": adapt,
     "plan": plan,
     "list": list_names,
 }
@@ -28,6 +30,7 @@ jaxmeta: learn to learn, from the command line.
   jaxmeta train [RECIPE] [flags]    meta-train, measure on held-out classes, write a run folder
   jaxmeta train --resume RUN        go on with a run that was cut short
   jaxmeta evaluate RUN [flags]      measure a run folder again: other tasks, other inner steps
+  jaxmeta adapt RUN --support DIR --predict DIR    from two folders of images to predictions
   jaxmeta plan [RECIPE] [flags]     memory, arithmetic and communication of a step on TPUs that need not be there
   jaxmeta list [WHAT]               recipes, algorithms, datasets, tasks, backbones
 

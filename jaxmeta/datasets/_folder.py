@@ -81,6 +81,28 @@ def read_classes(
     return class_set(x, [len(members) for members in classes.values()], list(classes))
 
 
+def read_named(
+    path: str | os.PathLike, argument: str, *, size: int | tuple[int, int] | None, color: str = "rgb"
+) -> tuple[list[str], np.ndarray]:
+    """All images in a folder or zip, at any depth: their names, and uint8 ``[M, h, w, c]``."""
+    pair = check_size(size)
+    with open_tree(Path(path), argument) as (names, read):
+        files = [name for name in names if not name.endswith("/")]
+        if not files:
+            raise ValueError(f"`{argument}`: {str(path)!r} holds no images.")
+        for name in files:
+            _check_suffix(name, str(path), argument)
+        return files, _stacked(
+            (read_image(read(name), f"`{argument}`: {name!r} in {str(path)!r}", pair, color) for name in files), files
+        )
+
+
+def _check_suffix(name: str, path: str, argument: str) -> None:
+    if PurePosixPath(name).suffix.lower() not in SUFFIXES:
+        known = ", ".join(sorted(SUFFIXES))
+        raise ValueError(f"`{argument}`: {name!r} in {path!r} is not an image file. Remove it; known are {known}.")
+
+
 def _classes(names: list[str], root: str, path: str) -> dict[str, list[str]]:
     """Class name -> its files."""
     top = PurePosixPath(root)
@@ -100,8 +122,7 @@ def _classes(names: list[str], root: str, path: str) -> dict[str, list[str]]:
                     f"`path`: the folder {name!r} in {path!r} is empty. Remove it, or put its images there."
                 )
             continue
-        if file.suffix.lower() not in SUFFIXES:
-            raise ValueError(f"`path`: {name!r} in {path!r} is not an image file. Remove it; known are {_known()}.")
+        _check_suffix(name, path, "path")
         if file.parent == top:
             raise ValueError(
                 f"`path`: the image {name!r} in {path!r} is in no class folder. Move it into one: class/{file.name}."
@@ -137,7 +158,3 @@ def _stacked(images: Iterable[np.ndarray], names: list[str]) -> np.ndarray:
             )
         x[i] = image
     return x
-
-
-def _known() -> str:
-    return ", ".join(sorted(SUFFIXES))

@@ -20,6 +20,11 @@ from jaxmeta.types import Batch, MetaLearner, Task, Variables
 class FewShot(BaseEstimator):
     """A learner that adapts to padded support sets; the two estimators add what their targets are."""
 
+    X_: np.ndarray
+    y_: np.ndarray
+    meta_: Variables
+    adapted_: Any
+
     def __init__(
         self,
         learner: MetaLearner | Trained | None = None,
@@ -42,17 +47,23 @@ class FewShot(BaseEstimator):
             return self.learner.learner
         return self._default() if self.learner is None else self.learner
 
-    def _expected(self) -> tuple[int, ...] | None:
-        """The shape of an example, where training has told it."""
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """The shape of an example, where training has told it; None for a learner of one's own."""
+        x = self._example("x")
+        return None if x is None else tuple(x.shape[1:])
+
+    def _example(self, what: str) -> Any:
+        """Shapes of a training task's inputs or targets, where they are known and one array."""
         if not isinstance(self.learner, Trained):
             return None
-        batch = self.learner.task.support or self.learner.task.query
-        return tuple(batch.x.shape[1:])
+        leaf = getattr(self.learner.task.support or self.learner.task.query, what)
+        return leaf if hasattr(leaf, "shape") else None
 
     def _check(self, X: Any, *, reset: bool) -> np.ndarray:
         """Examples as an array, ``[N, ...]``."""
         X = validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric")
-        expected = self._expected() if reset else self.X_.shape[1:]
+        expected = self.input_shape if reset else self.X_.shape[1:]
         if expected is not None and X.shape[1:] != expected:
             raise ValueError(
                 f"`X` has examples of shape {X.shape[1:]}, but this learner takes {expected}. Resize or convert them "
@@ -95,6 +106,12 @@ class FewShot(BaseEstimator):
         return jax.tree.map(lambda array: np.asarray(array)[: len(x)], outputs)
 
 
+def support_set(x: np.ndarray, y: np.ndarray, ways: np.ndarray | None = None) -> Batch:
+    """Padded to the next power of two, so that few shapes are compiled; padding has weight 0."""
+    inputs, targets, weight = (jnp.asarray(padded(array)) for array in (as_inputs(x), y, np.ones(len(x), np.float32)))
+    return Batch(inputs, targets, weight, None if ways is None else jnp.asarray(ways))
+
+
 @cache
 def compiled(learner: MetaLearner) -> tuple[Any, Any]:
     """`adapt` and `predict`, compiled once for all estimators of a learner."""
@@ -115,7 +132,7 @@ def widened(learner: MetaLearner, meta: Variables, support: Batch) -> Batch:
             f"`y` has {given} classes, but this learner's head has {fixed} outputs. Choose fewer classes, train with "
             f"`num_ways={given}`, or take a learner that reads features (protonet, r2d2 ...), which takes any number."
         )
-    return support._replace(ways=np.pad(support.ways, (0, (fixed or given) - given)))
+    return support._replace(ways=jnp.pad(support.ways, (0, (fixed or given) - given)))
 
 
 def fixed_ways(learner: MetaLearner, meta: Variables, support: Batch) -> int | None:
@@ -139,7 +156,7 @@ def as_inputs(x: Any) -> Any:
 
 
 def padded(array: np.ndarray) -> np.ndarray:
-    """Zeros appended up to the next power of two, so that few shapes are compiled.
+    """Zeros appended up to the next power of two.
 
     Example:
       >>> padded(np.ones(3)).tolist()

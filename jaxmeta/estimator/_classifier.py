@@ -11,10 +11,10 @@ from sklearn.utils.validation import validate_data
 
 from jaxmeta.algorithms import protonet
 from jaxmeta.models import identity
-from jaxmeta.types import Batch, MetaLearner
+from jaxmeta.types import MetaLearner
 
 from . import _files
-from ._base import FewShot, as_inputs, padded
+from ._base import FewShot, support_set
 
 
 class FewShotClassifier(ClassifierMixin, FewShot):
@@ -136,8 +136,7 @@ class FewShotClassifier(ClassifierMixin, FewShot):
 
     def _refit(self, X: np.ndarray, y: np.ndarray, classes: np.ndarray) -> Self:
         self.classes_, self.X_, self.y_ = classes, X, np.searchsorted(classes, y).astype(np.int32)
-        weight, present = np.ones(len(X), np.float32), np.isin(np.arange(len(classes)), self.y_)
-        return self._adapt(Batch(*map(padded, (as_inputs(X), self.y_, weight)), present))
+        return self._adapt(support_set(X, self.y_, np.isin(np.arange(len(classes)), self.y_)))
 
 
 _PROTOTYPES = protonet(identity())  # one learner: nothing compiles twice

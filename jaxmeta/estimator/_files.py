@@ -10,13 +10,15 @@ from typing import Any
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
+from sklearn.base import ClassifierMixin
 
 from jaxmeta import checkpoint, runs
 from jaxmeta.datasets._files import write_whole
 from jaxmeta.learner import weighted_predict
 from jaxmeta.runs import Config, Trained, write_config
-from jaxmeta.types import MetaLearner
+from jaxmeta.types import MetaLearner, Task
 
 from ._base import FewShot, as_inputs
 
@@ -28,8 +30,16 @@ def load(cls: type, path: str | os.PathLike, learner: MetaLearner | None, option
     known = inspect.signature(runs.load).parameters
     own = {name: value for name, value in options.items() if name not in known}
     trained = runs.load(path, learner=learner, **{n: v for n, v in options.items() if n in known})
+    _check_kind(trained.task, path, classifies=issubclass(cls, ClassifierMixin))
     file = Path(path) / SUPPORT
     return cls(trained, **own), _read(file) if file.is_file() else None
+
+
+def _check_kind(task: Task, path: str | os.PathLike, *, classifies: bool) -> None:
+    labels = jnp.issubdtype((task.support or task.query).y.dtype, jnp.integer)
+    if labels != classifies:
+        what, instead = ("labels", "FewShotClassifier") if labels else ("numbers", "FewShotRegressor")
+        raise ValueError(f"`path`: {str(path)!r} was trained to predict {what}. Load it with `jaxmeta.{instead}`.")
 
 
 def save(estimator: FewShot, path: str | os.PathLike, support: dict[str, np.ndarray] | None) -> None:
@@ -46,7 +56,8 @@ def save(estimator: FewShot, path: str | os.PathLike, support: dict[str, np.ndar
         write_config(temporary, config)
         checkpoint.save(temporary / "params", trained.meta if isinstance(trained, Trained) else estimator.meta_)
         if support is not None:
-            write_whole(temporary / SUPPORT, lambda file: np.savez_compressed(file, **plain(support)))
+            with open(temporary / SUPPORT, "wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **without_objects(support))
         os.rename(temporary, target)
     finally:
         rmtree(temporary, ignore_errors=True)
@@ -60,23 +71,19 @@ def export(estimator: FewShot, path: str | os.PathLike, read: Callable, platform
     predict, meta, adapted = weighted_predict(estimator._pure()), estimator.meta_, estimator.adapted_
     program = jax.jit(lambda x: read(predict(meta, adapted, as_inputs(x))))
     dtype = np.uint8 if estimator.X_.dtype == np.uint8 else np.float32
-    shape = jax.export.symbolic_shape("examples") + estimator.X_.shape[1:]
+    shape = (*jax.export.symbolic_shape("examples"), *estimator.X_.shape[1:])
     exported = jax.export.export(program, platforms=platforms)(jax.ShapeDtypeStruct(shape, dtype))
-    write_whole(Path(path), lambda file: file.write(exported.serialize()))
+    data = exported.serialize()
+
+    def write(file) -> None:
+        file.write(data)
+
+    write_whole(Path(path), write)
 
 
-def plain(support: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays that need no pickle: labels that are Python strings become a string array.
-
-    Raises:
-      ValueError: for labels that are other objects.
-    """
-    classes = support.get("classes")
-    if classes is None or classes.dtype != object:
-        return support
-    if not all(isinstance(label, str) for label in classes):
-        raise ValueError(f"Labels must be strings or numbers to be saved, got {classes.tolist()!r}.")
-    return {**support, "classes": classes.astype(str)}
+def without_objects(support: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays that need no pickle: labels that are Python strings become a string array."""
+    return {name: array.astype(str) if array.dtype == object else array for name, array in support.items()}
 
 
 def _read(file: Path) -> tuple:

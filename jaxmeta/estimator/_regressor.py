@@ -11,10 +11,10 @@ from sklearn.utils.validation import validate_data
 from jaxmeta.algorithms import r2d2
 from jaxmeta.losses import Gaussian, mse
 from jaxmeta.models import identity
-from jaxmeta.types import Batch, MetaLearner
+from jaxmeta.types import MetaLearner
 
 from . import _files
-from ._base import FewShot, as_inputs, padded
+from ._base import FewShot, support_set
 
 
 class FewShotRegressor(RegressorMixin, FewShot):
@@ -71,9 +71,7 @@ class FewShotRegressor(RegressorMixin, FewShot):
         """
         outputs = self._outputs(X)
         if return_std and not isinstance(outputs, Gaussian):
-            raise ValueError(
-                "`return_std`: this learner predicts values alone; a neural process also gives deviations."
-            )
+            raise ValueError("`return_std`: this learner predicts no deviations; a neural process does.")
         shape = (-1, *self.y_.shape[1:])
         mean, std = (outputs[0], outputs[1]) if isinstance(outputs, Gaussian) else (outputs, None)
         mean = mean.reshape(shape).astype(np.float64)
@@ -113,8 +111,7 @@ class FewShotRegressor(RegressorMixin, FewShot):
 
     def _refit(self, X: np.ndarray, y: np.ndarray) -> Self:
         self.X_, self.y_ = X, y
-        targets = y.reshape(len(y), -1)
-        return self._adapt(Batch(*map(padded, (as_inputs(X), targets, np.ones(len(X), np.float32)))))
+        return self._adapt(support_set(X, y.reshape(len(y), -1)))
 
 
 _RIDGE = r2d2(identity(), mse, init_lambda=0.01)  # one learner: nothing compiles twice

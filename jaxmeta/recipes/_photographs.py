@@ -9,7 +9,7 @@ import optax
 import jaxmeta as jm
 
 from ..types import ClassSet, MetaLearner, Model, Sampler
-from ._experiment import Experiment, by_steps
+from ._experiment import Experiment, by_split, by_steps
 from ._figures import published
 
 SGD = {"inner_optimizer": optax.sgd(0.01)}
@@ -111,7 +111,7 @@ def photographs(
     net = _network(backbone, features, num_ways if moves else None, dtype)
     model = jm.from_linen(net, norm="transductive" if moves else "running")
     make = by_steps(partial(BY_STEPS[algorithm], model, jm.losses.cross_entropy)) if moves else None
-    layout = {"num_ways": num_ways, "num_shots": num_shots}
+    layout: dict[str, Any] = {"num_ways": num_ways, "num_shots": num_shots}
     _check_ways(num_train_ways, num_ways, moves)
 
     def data(split: str) -> ClassSet:
@@ -124,8 +124,8 @@ def photographs(
         if labels:
             sampler = jm.tasks.batches(data("train"), batch_size=batch_size)
         else:
-            ways = layout | {"num_ways": num_train_ways or num_ways}
-            sampler = jm.tasks.episodes(data("train"), **ways, num_queries=num_queries)
+            ways = num_train_ways or num_ways
+            sampler = jm.tasks.episodes(data("train"), num_ways=ways, num_shots=num_shots, num_queries=num_queries)
         return jm.tasks.augmented(sampler, crop=crop, flip=flip, jitter=jitter)
 
     return Experiment(
@@ -133,9 +133,9 @@ def photographs(
         make_learner=make,
         test_steps=tuple(sorted({num_inner_steps, num_test_steps})) if make else (),
         optimizer=optax.adamw(optax.cosine_decay_schedule(meta_lr, num_steps), weight_decay=weight_decay),
-        train=train(),
-        val=held_out("val") if eval_every else None,
-        test=held_out("test"),
+        tasks=by_split(
+            train=train, val=(lambda: held_out("val")) if eval_every else None, test=lambda: held_out("test")
+        ),
         num_steps=num_steps,
         tasks_per_step=tasks_per_step,
         cpu_chunk=1 if moves and algorithm != "anil" else None,

@@ -1,0 +1,156 @@
+"""``jaxmeta adapt``: from two folders of images to predictions, with what a run has learned."""
+
+import csv
+import io
+import json as jsonlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import numpy as np
+import tyro
+
+from jaxmeta import datasets
+from jaxmeta.datasets._files import write_whole
+from jaxmeta.datasets._folder import read_named
+from jaxmeta.runs._json import plain
+
+if TYPE_CHECKING:
+    from jaxmeta import FewShotClassifier
+
+SHOWN = 20  # predictions that are printed; the file has all
+
+
+class Predictions(NamedTuple):
+    """What was predicted for each file, and what its folder says it is, where the folders are classes."""
+
+    files: list[str]
+    probabilities: np.ndarray
+    classes: list[str]
+    true: list[str] | None
+
+    @property
+    def said(self) -> list[str]:
+        return [self.classes[best] for best in self.probabilities.argmax(1)]
+
+
+def adapt(args: list[str]) -> int:
+    """Reads the flags and returns the exit code."""
+    return tyro.cli(_adapt, prog="jaxmeta adapt", args=args)
+
+
+def _adapt(
+    run: Annotated[Path, tyro.conf.Positional],
+    *,
+    support: Path,
+    predict: Path,
+    out: Path | None = None,
+    invert: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    num_inner_steps: int | None = None,
+    batch_size: int = 64,
+    save: Path | None = None,
+    export: Path | None = None,
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> int:
+    """Adapts a run's learner to labelled images, and predicts what others show.
+
+    Images are resized, and made grey where the run was trained on grey ones.
+
+    Args:
+      run: a run folder that `jaxmeta train` made, or one that was saved here.
+      support: a folder or zip with a folder of images for each class: class/*.jpg. A few of each are enough.
+      predict: a folder or zip of images; where they too lie in folders named by their classes, a report compares.
+      out: file of all predictions and probabilities, .csv or .json; by default the next free predictions-<n>.csv.
+      invert: exchange black and white, for dark drawings on white paper: characters are trained on as white on black.
+      num_inner_steps: steps of adaptation; those of the recipe by default.
+      batch_size: images predicted at a time.
+      save: a new folder for the adapted classifier, for `jaxmeta.FewShotClassifier.load`.
+      export: a file for the adapted classifier as a program that needs only jax.
+      json: print JSON in place of the table.
+    """
+    from jaxmeta import FewShotClassifier
+
+    for flag, path in (("--out", out), ("--save", save), ("--export", export)):
+        _check_new(path, flag)
+    classifier = FewShotClassifier.load(run, num_steps=num_inner_steps, batch_size=batch_size)
+    look = _look(classifier, run)
+    known = datasets.from_folder(support, **look)
+    classifier.fit(_ink(known.x, invert), np.repeat(known.names, known.count))
+    files, images = read_named(predict, "predict", **look)
+    found = Predictions(files, classifier.predict_proba(_ink(images, invert)), list(known.names), None)
+    found = found._replace(true=_folders(files, known.names))
+    out = _write(found, out)
+    if save is not None:
+        classifier.save(save)
+    if export is not None:
+        classifier.export(export)
+    print(_as_json(found)) if json else _print(found, out)
+    return 0
+
+
+def _check_new(path: Path | None, flag: str) -> None:
+    if path is not None and path.exists():
+        raise ValueError(f"`{flag}`: {str(path)!r} exists, and nothing is overwritten. Choose another name.")
+
+
+def _look(classifier: "FewShotClassifier", run: Path) -> dict[str, Any]:
+    """Size and colour of the images that the run was trained on."""
+    shape = classifier.input_shape or ()
+    if len(shape) != 3 or shape[-1] not in (1, 3):
+        raise ValueError(f"{str(run)!r} was not trained on images. In Python, `jaxmeta.FewShotClassifier` adapts it.")
+    return {"size": shape[:2], "color": "rgb" if shape[-1] == 3 else "gray"}
+
+
+def _ink(images: np.ndarray, invert: bool) -> np.ndarray:
+    return 255 - images if invert else images
+
+
+def _folders(files: list[str], classes: tuple[str, ...]) -> list[str] | None:
+    """The folder of each file, if all of them are classes."""
+    folders = [file.rpartition("/")[0] for file in files]
+    return folders if set(folders) <= set(classes) else None
+
+
+def _write(found: Predictions, out: Path | None) -> Path:
+    path = out or next(p for n in range(1, 10**6) if not (p := Path(f"predictions-{n}.csv")).exists())
+    text = _as_json(found) + "\n" if path.suffix == ".json" else _as_csv(found)
+
+    def write(file) -> None:
+        file.write(text.encode())
+
+    write_whole(path, write)
+    return path
+
+
+def _as_json(found: Predictions) -> str:
+    rows = [
+        {"file": file, "predicted": said, "probabilities": dict(zip(found.classes, p, strict=True))}
+        for file, said, p in zip(found.files, found.said, found.probabilities, strict=True)
+    ]
+    accuracy = None if found.true is None else np.mean([a == b for a, b in zip(found.said, found.true, strict=True)])
+    return jsonlib.dumps(plain({"predictions": rows, "accuracy": accuracy}), indent=2, ensure_ascii=False)
+
+
+def _as_csv(found: Predictions) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["file", "predicted", *(f"probability of {name}" for name in found.classes)])
+    for file, said, p in zip(found.files, found.said, found.probabilities, strict=True):
+        writer.writerow([file, said, *(f"{value:.6f}" for value in p)])
+    return text.getvalue()
+
+
+def _print(found: Predictions, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from sklearn.metrics import classification_report
+
+    table = Table("file", "predicted", "probability")
+    for file, said, p in list(zip(found.files, found.said, found.probabilities, strict=True))[:SHOWN]:
+        table.add_row(file, said, f"{100 * p.max():.1f} %")
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    more = len(found.files) - SHOWN
+    console.print(f"{f'and {more} more, ' if more > 0 else ''}all with their probabilities in {out}", soft_wrap=True)
+    if found.true is not None:
+        report: Any = classification_report(found.true, found.said, zero_division=0.0)  # type: ignore[arg-type]
+        console.print(report, soft_wrap=True)

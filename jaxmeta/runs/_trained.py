@@ -1,0 +1,97 @@
+"""What a run has learned, ready to adapt: its learner built again from the recipe, and its meta-parameters."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxmeta import checkpoint
+from jaxmeta.types import MetaLearner, Task, Variables
+
+from ._config import PARAMS, Config, read_config
+
+
+class Trained(NamedTuple):
+    """A learner and what it has learned.
+
+    Attributes:
+      learner: as the run's headline figure was measured, with as many inner steps.
+      meta: its meta-parameters.
+      task: shapes of a training task.
+      config: how it came about.
+    """
+
+    learner: MetaLearner
+    meta: Variables
+    task: Task
+    config: Config
+
+
+def load(
+    path: str | os.PathLike,
+    *,
+    learner: MetaLearner | None = None,
+    data_dir: str | None = None,
+    num_steps: int | None = None,
+) -> Trained:
+    """Reads a run folder. The data that it was trained on is not needed.
+
+    Args:
+      path: a folder that `jaxmeta train`, or an estimator's ``save``, made.
+      learner: for what a learner of one's own has learned; by default the recipe's is built again.
+      data_dir: the data's folder, for older runs, which do not say what their tasks look like.
+      num_steps: inner steps of adaptation; by default those of the recipe's headline figure.
+
+    Raises:
+      ValueError: if it is not a run folder, or of another learner: then the leaves that differ are named.
+
+    Example:
+      >>> import tempfile, jaxmeta as jm
+      >>> from jaxmeta.runs import Config, write_config
+      >>> folder = Path(tempfile.mkdtemp())
+      >>> e = jm.recipes.sinusoid_maml()
+      >>> write_config(folder, Config("sinusoid_maml", {}, 0, task=jax.eval_shape(e.train, jax.random.key(0))))
+      >>> jm.checkpoint.save(folder / "params", e.learner.init(jax.random.key(0), e.train(jax.random.key(0))))
+      >>> sorted(load(folder).meta.params)
+      ['dense0', 'dense1', 'head']
+    """
+    folder = Path(path)
+    config = read_config(folder)
+    if learner is None:
+        learner, task = _of_recipe(folder, data_dir, num_steps)
+    else:
+        task = config.task
+    if task is None:
+        raise ValueError(f"`path`: {str(path)!r} does not say what its tasks look like. Load it without `learner`.")
+    like = jax.eval_shape(learner.init, jax.random.key(0), task)
+    return Trained(learner, checkpoint.restore(folder / PARAMS, like), task, config._replace(task=task))
+
+
+def _of_recipe(folder: Path, data_dir: str | None, num_steps: int | None) -> tuple[MetaLearner, Task]:
+    e, config = build(folder, data_dir)
+    task = config.task or jax.eval_shape(e.train, jax.random.key(0))
+    if num_steps is None:
+        return e.headline, task
+    if e.make_learner is None:
+        raise ValueError("`num_steps`: this run's learner does not adapt by steps.")
+    return e.make_learner(num_steps=num_steps), task
+
+
+def build(folder: Path, data_dir: str | None = None) -> tuple[Any, Config]:
+    """The experiment of a run, made again.
+
+    Raises:
+      ValueError: as `read_config`, for a ``data_dir`` that the recipe does not take, or where there is no recipe.
+    """
+    from jaxmeta.recipes import RECIPES
+
+    config = read_config(folder)
+    if config.recipe is None:
+        raise ValueError(f"{str(folder)!r} holds a learner of your own: pass it as `learner`.")
+    arguments = dict(config.arguments)
+    if data_dir is not None:
+        if "data_dir" not in arguments:
+            raise ValueError(f"`--data-dir`: the recipe {config.recipe} reads no data.")
+        arguments["data_dir"] = data_dir
+    return RECIPES[config.recipe](**arguments), config
