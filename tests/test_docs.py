@@ -18,7 +18,8 @@ from jaxmeta.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.relative_to(ROOT / "docs").as_posix(): path.read_text() for path in (ROOT / "docs").rglob("*.md")}
-BLOCKS = {name: re.findall(r"^```python\n(.*?)^```", text, re.S | re.M) for name, text in PAGES.items()}
+FENCE = re.compile(r"(?:^`(\w+\.py)`:\n\n)?^```python\n(.*?)^```", re.S | re.M)  # a block, and the file that it is
+BLOCKS = {name: FENCE.findall(text) for name, text in PAGES.items()}
 NAMED = re.findall(r"^::: jaxmeta\.(\S+)$", "\n".join(PAGES.values()), re.M)
 SMALLER = [
     (r"\b(num_steps|num_tasks|eval_every|eval_tasks|every|log_every)=[\d_]{2,}", r"\1=4"),
@@ -37,16 +38,21 @@ def folder(tmp_path, monkeypatch):
             pixels = noise.integers(0, 60, (40, 40, 3)) + 30 * i
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"photos/kind{i}/{k}.png")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
 
 
 @pytest.mark.parametrize("page", [name for name in BLOCKS if BLOCKS[name]])
 @pytest.mark.usefixtures("folder")
 def test_the_code_of_a_page_runs_in_order(page):
     names: dict = {"__name__": "page"}
-    for number, block in enumerate(BLOCKS[page], 1):
+    for number, (file, block) in enumerate(BLOCKS[page], 1):
         for pattern, small in SMALLER:
             block = re.sub(pattern, small, block)
+        if file:
+            Path(file).write_text(block)
         exec(compile(block, f"{page}, block {number}", "exec"), names)
+    for test in [value for name, value in names.items() if name.startswith("test_")]:  # as pytest would
+        test()
 
 
 def test_the_reference_has_every_public_name_once():
@@ -79,7 +85,7 @@ def test_every_page_is_in_the_navigation():
 
 def commands():
     for page, text in PAGES.items():
-        for line in re.findall(r"^    (?:srun .*?)?(jaxmeta (?:train|evaluate|plan).*)$", text, re.M):
+        for line in re.findall(r"^    (?:srun .*?)?(jaxmeta (?:train|evaluate|plan|adapt).*)$", text, re.M):
             yield pytest.param(line.split("  #")[0].strip(), id=f"{page}: {line[:40]}")
 
 
