@@ -124,7 +124,7 @@ def finite_without_examples(learner: MetaLearner, state: MetaState, tasks: Task,
 def queries_are_apart(learner: MetaLearner, state: MetaState, tasks: Task, *, tolerance: float = 1e-4) -> None:
     """The prediction for a query does not depend on the other queries: the learner is not transductive."""
     del tolerance  # `evaluate` decides, by its own
-    first = jax.tree_util.Partial(lambda task, key: task, jax.tree.map(lambda a: a[0], tasks))
+    first: Any = jax.tree_util.Partial(lambda task, key: task, jax.tree.map(lambda a: a[0], tasks))
     _, transductive = task_metrics(learner, state.meta, first, num_tasks=1)
     why = "a prediction depends on the other queries; BatchNorm that should not: `from_linen(..., norm='support')`"
     _hold(not transductive, why)
