@@ -6,7 +6,7 @@ The public names, in reading order. `backbones` and `recipes` need flax and load
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import algorithms, attacks, datasets, implicit, inner, losses, ops, parallel, rules, tasks
+from . import algorithms, attacks, callbacks, datasets, implicit, inner, losses, ops, parallel, rules, tasks
 from .algorithms import *
 from .algorithms import centre_features
 from .callbacks import EarlyStopping, Progress
@@ -37,7 +37,7 @@ __all__ = [
     "from_linen", "from_nnx", "from_functions", "identity", "backbones", "losses", "inner", "implicit", "rules",
     "episodic", "Adapted", "centre_features",
     "tasks", "datasets",
-    "init", "meta_step", "backprop", "fit", "feed", "Progress", "Profile", "EarlyStopping", "Diverged",
+    "init", "meta_step", "backprop", "fit", "feed", "Progress", "Profile", "EarlyStopping", "Diverged", "callbacks",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",
     "robust_accuracy", "forgetting_curve", "Forgetting",
     "FewShotClassifier", "FewShotRegressor",

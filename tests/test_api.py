@@ -13,7 +13,7 @@ import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
 MODULES = """losses inner implicit rules cells tasks datasets algorithms backbones ops plots checkpoint recipes attacks
-    parallel guards planning runs estimator learner testing""".split()
+    parallel guards planning callbacks runs estimator learner testing""".split()
 
 
 def public():

@@ -80,6 +80,90 @@ def test_fits_with_uncertainty_have_a_band():
     np.testing.assert_allclose([edges.y0, edges.y1], [-1, 1])
 
 
+def test_curves_of_several_runs(tmp_path):
+    rows = lambda end: [{"step": s, "loss": end, "accuracy": end / 2} for s in (1, 2, 3)]
+    validated = [row | {"eval/accuracy": 0.7, "eval/accuracy/ci95": 0.1} for row in rows(1.0)]
+    runs = {"_a $x$ run": rows(0.5), "b": validated, "empty": []}
+    figure = plots.learning_curves(runs, tmp_path / "runs.png")
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    expected = ["\u200b_a \\$x\\$ run (training tasks)", "b (validation tasks)", "empty (training tasks)"]
+    assert texts == expected  # matplotlib hides names that begin with a line
+    accuracy, loss = figure.axes
+    assert accuracy.lines[0].get_ydata().tolist() == [25, 25, 25] and loss.lines[1].get_ydata().tolist() == [1, 1, 1]
+    assert len(accuracy.containers) == 1 and pixels(tmp_path / "runs.png").std() > 5
+    with pytest.raises(ValueError, match="`histories` has no row"):
+        plots.learning_curves({"empty": []})
+
+
+def test_confusion_counts(tmp_path):
+    true, predicted = [0, 0, 0, 1, 2, 2], [0, 0, 1, 1, 0, 0]
+    outputs = np.eye(3)[predicted]
+    figure = plots.confusion(outputs, true, ["a$b$c", "<b>", "x" * 99], tmp_path / "confusion.png")
+    (picture,) = figure.axes[0].images
+    np.testing.assert_allclose(picture.get_array(), [[2 / 3, 1 / 3, 0], [0, 1, 0], [1, 0, 0]])
+    cells = {tuple(map(int, text.get_position())): text.get_text() for text in figure.axes[0].texts}
+    assert cells == {(0, 0): "2", (1, 0): "1", (1, 1): "1", (0, 2): "2"}  # column, row
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert names[:2] == [r"a\$b\$c", "<b>"] and len(names[2]) == 32
+    assert pixels(tmp_path / "confusion.png").std() > 5
+    again = plots.confusion(np.array([predicted] * 2), np.array([true] * 2))
+    assert again.axes[0].texts[0].get_text() == "4" and again.axes[0].get_yticklabels()[2].get_text() == "C"
+
+
+@pytest.mark.parametrize(
+    "call, text",
+    [
+        (lambda: plots.confusion([0, 1], [0]), "`predicted` has shape"),
+        (lambda: plots.confusion([], []), "at least one"),
+        (lambda: plots.confusion([0.5], [0.0]), "whole numbers"),
+        (lambda: plots.confusion([0, 3], [0, 1], ["a", "b"]), "labels go from 0 to 3"),
+        (lambda: plots.confusion([[1.0, 0.0]], [0], ["a"]), "`names` has 1 entries for 2"),
+        (lambda: plots.embedding_map(np.ones((2, 3)), [0]), "one label for each"),
+        (lambda: plots.embedding_map(np.ones((2, 3)), [0, -1]), "from 0"),
+        (lambda: plots.embedding_map(np.full((2, 3), np.nan), [0, 1]), "NaN"),
+        (lambda: plots.embedding_map(np.ones((2, 3)), [0, 1], np.ones((2, 4))), "4 dimensions"),
+        (lambda: plots.embedding_map(np.ones((2, 3)), [0, 1], names=["a"]), "go up to 1"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(call, text):
+    with pytest.raises(ValueError, match=text):
+        call()
+
+
+def test_embedding_map_shows_the_plane_of_most_variance(tmp_path):
+    rng = np.random.default_rng(0)
+    plane, _ = np.linalg.qr(rng.normal(size=(30, 2)))
+    flat = rng.normal(size=(60, 2)) * [5.0, 1.0]
+    labels, centres = np.repeat([0, 1, 2], 20), np.zeros((3, 30))
+    figure = plots.embedding_map(flat @ plane.T, labels, centres, tmp_path / "map.png", names=["a", "$b$", "_c"])
+    axis = figure.axes[0]
+    points = np.concatenate([marks.get_offsets() for marks in axis.collections[::2]])
+    expected = flat - flat.mean(0)  # the plane is known: distances in it are those of the picture
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), np.linalg.norm(expected, axis=1))
+    np.testing.assert_allclose(np.var(points, 0)[0] / np.var(expected, 0).sum(), 0.96, atol=0.02)
+    star = axis.collections[1].get_offsets()[0]
+    np.testing.assert_allclose(np.linalg.norm(star), np.linalg.norm(flat.mean(0)))
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["a", r"\$b\$", "\u200b_c"]
+    assert pixels(tmp_path / "map.png").std() > 5
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 1), (1, 5), (4, 2, 3)])
+def test_embedding_map_of_few_dimensions(shape):
+    axis = plots.embedding_map(np.arange(np.prod(shape)).reshape(shape), np.zeros(shape[0], int)).axes[0]
+    assert np.isfinite(axis.collections[0].get_offsets()).all()
+
+
+def test_names_are_drawn_as_they_read(tmp_path):
+    """A name that would be broken mathematics, or cannot be encoded, is only text."""
+    estimate = Estimate(0.5, 0.1, 4, False)
+    bad = r"$\frac{$ \udcff" + "\n" + "$"
+    plots.adaptation_curve({0: {bad: estimate}, 1: {bad: estimate}}, tmp_path / "a.png", title="$\\bad{$")
+    plots.confusion([0], [0], [bad], tmp_path / "b.png", title=bad)
+    plots.embedding_map(np.ones((1, 2)), [0], names=[bad], path=tmp_path / "c.png")
+    x = np.linspace(-5, 5, 4)[None, :, None]
+    plots.fits(Task(Batch(x, x), Batch(x, x)), x[0], {bad: x}, tmp_path / "d.png")
+
+
 def test_pyplot_is_not_loaded():
     code = (
         "import sys, jaxmeta as jm; jm.plots.learning_curve({'step': [1, 2], 'loss': [1.0, 2.0]}, None); "

@@ -1,4 +1,4 @@
-"""The command line: ``jaxmeta train | evaluate | adapt | plan | list``, thin over the library.
+"""The command line: ``jaxmeta train | evaluate | adapt | compare | plan | data | list ...``, thin over the library.
 
 Exit codes: 0 done, 2 a mistake in the call or its files, 3 training diverged, 4 another process of the run
 was lost, 130 stopped by Ctrl-C or SIGTERM.
@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from jaxmeta.runs._names import near
 
 from ._adapt import adapt
+from ._compare import compare
+from ._completion import completion
+from ._data import data
 from ._evaluate import evaluate
 from ._list import list_names
 from ._plan import plan
@@ -20,8 +23,11 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
     "adapt": adapt,
+    "compare": compare,
     "plan": plan,
+    "data": data,
     "list": list_names,
+    "completion": completion,
 }
 
 _HELP = """\
@@ -31,8 +37,11 @@ jaxmeta: learn to learn, from the command line.
   jaxmeta train --resume RUN        go on with a run that was cut short
   jaxmeta evaluate RUN [flags]      measure a run folder again: other tasks, other inner steps
   jaxmeta adapt RUN --support DIR --predict DIR    from two folders of images to predictions
+  jaxmeta compare RUN RUN ...       runs side by side: what differs, what they reached, their learning curves
   jaxmeta plan [RECIPE] [flags]     memory, arithmetic and communication of a step on TPUs that need not be there
+  jaxmeta data fetch | check | describe | preview WHAT    images: your own folders and zips, or a data set's
   jaxmeta list [WHAT]               recipes, algorithms, datasets, tasks, backbones
+  jaxmeta completion bash|zsh|fish  a script that completes all of this in a shell
 
 Start with `jaxmeta train`: minutes on a laptop, no data needed. `jaxmeta train RECIPE --help` explains the flags
 of a recipe, `jaxmeta list recipes` names them all; `jaxmeta --version`.

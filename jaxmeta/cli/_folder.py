@@ -6,7 +6,12 @@
 ``metrics.jsonl``     a row per log interval; the same bytes for the same seed, version and machine
 ``timing.jsonl``      seconds and tasks per second of the same intervals
 ``results.json``      how training ended, and the final estimates
-``learning_curve.png``, and ``episodes.png`` or ``fits.png``
+``report.html``         all of this on one page, with the pictures in it
+
+Pictures, where the run has what they show: ``learning_curve.png``; of image classification ``episodes.png``,
+``confusion.png`` (one larger held-out task) and, where classes are prototypes, ``embedding.png``; of functions
+``fits.png``; of learners that adapt by steps ``adaptation_curve.png``. ``tensorboard`` and ``wandb`` hold what
+``--log`` asked for.
 """
 
 import json
@@ -22,6 +27,9 @@ from jaxmeta.datasets._files import write_whole
 from jaxmeta.runs._json import plain, read_json
 
 CHECKPOINTS, METRICS, TIMING, RESULTS = "checkpoints", "metrics.jsonl", "timing.jsonl", "results.json"
+REPORT, LEARNING, ADAPTATION = "report.html", "learning_curve.png", "adaptation_curve.png"
+TENSORBOARD = "tensorboard"  # wandb names its own folder
+EPISODES, FITS, CONFUSION, EMBEDDING = "episodes.png", "fits.png", "confusion.png", "embedding.png"
 
 
 def check_out(out: Path | None) -> None:

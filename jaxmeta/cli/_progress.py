@@ -62,7 +62,7 @@ def _lines(num_steps: int) -> Callable[[Progress], None]:
 
 
 def news(at: Progress, *, rate: bool = True) -> str:
-    """Loss and metrics in a few words."""
+    """Loss, metrics, speed and memory in a few words."""
     words = [f"loss {float(at.metrics['loss']):.3f}"] if "loss" in at.metrics else []
     if "accuracy" in at.metrics:
         words.append(f"accuracy {100 * float(at.metrics['accuracy']):.1f} %")
@@ -70,7 +70,22 @@ def news(at: Progress, *, rate: bool = True) -> str:
         words = [f"mse {float(at.metrics['mse']):.3f}"]
     if at.estimates:
         words += [f"validation {show(name, e.mean)}" for name, e in at.estimates.items()]
-    return "  ".join([*words, *([f"{at.tasks_per_second:,.0f} tasks/s"] if rate else [])])
+    return "  ".join(filter(None, [*words, f"{at.tasks_per_second:,.0f} tasks/s" if rate else "", memory()]))
+
+
+def memory() -> str:
+    """The most memory so far: of a device, where it tells, else of this process."""
+    import jax
+
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in stats:
+        return f"{stats['peak_bytes_in_use'] / 2**30:.1f} GiB on the device"
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return ""
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return f"{unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30:.1f} GiB"
 
 
 def show(metric: str, value: Any) -> str:

@@ -4,15 +4,15 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmeta import checkpoint, parallel, plots
+from jaxmeta import callbacks, checkpoint, parallel, plots
 from jaxmeta.callbacks import Progress
 from jaxmeta.fit import Diverged, fit
 from jaxmeta.recipes import Experiment
@@ -27,9 +27,11 @@ from ._compute import Compute
 from ._measure import Rows, measure, table
 from ._pictures import draw_tasks
 from ._progress import show_progress
+from ._report import write_report
 from ._signals import EXIT, stop_on_signals
 
 DIVERGED, LOST = 3, 4
+Log = Literal["tensorboard", "wandb"]
 
 
 class Run(NamedTuple):
@@ -40,6 +42,7 @@ class Run(NamedTuple):
     config: Config
     compute: Compute
     minutes: float | None = None
+    logs: tuple[Log, ...] = ()
 
 
 def run(r: Run) -> int:
@@ -60,9 +63,11 @@ def _run(r: Run) -> int:
     begin = keeper.restore(start, mesh=mesh, shard=shard) or start
     rows = _folder.rows_until(r.folder, int(begin.step))
     _say(f"{r.config.recipe}: {e.num_steps} steps of {e.tasks_per_step} tasks, into {r.folder}", begin)
-    with stop_on_signals(forward=jax.process_count() > 1) as stop:
+    with ExitStack() as logs, stop_on_signals(forward=jax.process_count() > 1) as stop:
         ends = [_stopper(stop, int(begin.step)), _time_limit(r.minutes)]
-        state, message = _fit(r, e, begin, (mesh, shard), [_recorder(r.folder, rows), *ends, keeper])
+        recorders = [_recorder(r.folder, rows), *_loggers(r, int(begin.step), logs)]
+        state, message = _fit(r, e, begin, (mesh, shard), [*recorders, *ends, keeper])
+        logs.close()
         status = "diverged" if message else "interrupted" if stop.is_set() else "finished"
         keeper.save(state)
         meta, results = local(state.meta, mesh), []
@@ -71,8 +76,8 @@ def _run(r: Run) -> int:
             results = _measure(e, meta, start.meta, mesh, stop.is_set)
             status = "interrupted" if stop.is_set() else status
         if _first():
-            _draw(r, e, rows, meta, status)
             _write_results(r.folder, e, int(state.step), status, message, results)
+            _draw(r, e, rows, meta, status, mesh)
         keeper.close()
     return _finish(r, e, status, message, results, int(state.step))
 
@@ -173,6 +178,18 @@ def _recorder(folder: Path, rows: Rows) -> Callable[[Progress], None]:
     return record
 
 
+def _loggers(r: Run, begin: int, logs: ExitStack) -> list[Callable[[Progress], Any]]:
+    """Those that ``--log`` asks for, closed with ``logs``; ``metrics.jsonl`` is written all the same."""
+    made, config = [], r.config._asdict() | {"compute": dict(r.config.compute)}
+    for log in r.logs if _first() else ():
+        if log == "tensorboard":
+            opened = callbacks.tensorboard(r.folder / _folder.TENSORBOARD, first_step=begin + 1 if begin else None)
+        else:
+            opened = callbacks.wandb(name=r.folder.name, config=config, dir=str(r.folder))
+        made.append(logs.enter_context(opened))
+    return made
+
+
 def _measure(e: Experiment, meta: Variables, initial: Variables, mesh: Any, stopped: Callable[[], bool]) -> Rows:
     from rich.console import Console
 
@@ -182,11 +199,13 @@ def _measure(e: Experiment, meta: Variables, initial: Variables, mesh: Any, stop
         return measure(e, meta, initial, e.test, e.test_tasks, mesh=mesh, say=say, stopped=stopped)
 
 
-def _draw(r: Run, e: Experiment, rows: Rows, meta: Variables, status: str) -> None:
+def _draw(r: Run, e: Experiment, rows: Rows, meta: Variables, status: str, mesh: Any) -> None:
+    """Pictures, and the page that shows them."""
     if rows:
-        plots.learning_curve(rows, r.folder / "learning_curve.png", title=f"Training, seed {r.config.seed}")
+        plots.learning_curve(rows, r.folder / _folder.LEARNING, title=f"Training, seed {r.config.seed}")
     if status == "finished":
-        draw_tasks(r.folder, e, meta)
+        draw_tasks(r.folder, e, meta, mesh=mesh)
+    write_report(r.folder)
 
 
 def _write_results(folder: Path, e: Experiment, step: int, status: str, message: str, rows: Rows) -> None:
@@ -203,6 +222,7 @@ def _finish(r: Run, e: Experiment, status: str, message: str, rows: Rows, step: 
         console.print(table(rows, e.published))
     if status == "finished":
         console.print(f"run folder: {r.folder}   (again, on other tasks: jaxmeta evaluate {r.folder})", soft_wrap=True)
+        console.print(f"to look at: {r.folder / _folder.REPORT}", soft_wrap=True)
         return 0
     if message:
         console.print(message, soft_wrap=True)

@@ -7,13 +7,14 @@ import jax
 import tyro
 
 from jaxmeta import runs
+from jaxmeta.callbacks import need
 from jaxmeta.recipes import RECIPES
 from jaxmeta.runs import Config, write_config
 
 from . import _folder
 from ._compute import Compute
 from ._flags import read
-from ._run import Run, run
+from ._run import Log, Run, run
 
 Flat = Annotated[Compute, tyro.conf.arg(name="")]
 
@@ -27,6 +28,7 @@ class Call(NamedTuple):
     out: Path | None
     minutes: float | None
     checkpoint_every: int
+    log: tuple[Log, ...]
     compute: Compute
     arguments: dict[str, Any]
 
@@ -42,10 +44,17 @@ def train(args: list[str]) -> int:
     task = jax.eval_shape(experiment.train, jax.random.key(0))
     config = Config(name, call.arguments, call.seed, call.checkpoint_every, call.compute.kept(), task)
     folder = _make_folder(name, call.out, config, experiment.num_steps)
-    return run(Run(experiment, folder, config, call.compute, call.minutes))
+    return run(Run(experiment, folder, config, call.compute, call.minutes, call.log))
 
 
-def resume(*, resume: Path, minutes: float | None = None, data_dir: str | None = None, compute: Flat = HOW) -> int:
+def resume(
+    *,
+    resume: Path,
+    minutes: float | None = None,
+    data_dir: str | None = None,
+    log: tuple[Log, ...] = (),
+    compute: Flat = HOW,
+) -> int:
     """Goes on with a run from its newest checkpoint, and ends as if it had never been cut short.
 
     Recipe, arguments and seed are those of the run; over which devices it is spread may change.
@@ -54,14 +63,16 @@ def resume(*, resume: Path, minutes: float | None = None, data_dir: str | None =
       resume: the run folder.
       minutes: end training after so many, if it has not ended by then.
       data_dir: where the data is, if not where it was.
+      log: tensorboard, wandb or both: where metrics go as well.
       compute: how it is computed; what decides the numbers is taken from the run.
     """
     compute.start()
+    _check_logs(log)
     experiment, config = runs.build(resume, data_dir)
     if _folder.is_complete(resume):
         raise ValueError(f"`--resume`: the run in {str(resume)!r} has finished. To train anew, choose another `--out`.")
     compute = Compute(**{**vars(compute), **config.compute})
-    return run(Run(experiment, resume, config, compute, minutes))
+    return run(Run(experiment, resume, config, compute, minutes, log))
 
 
 def _call(
@@ -70,6 +81,7 @@ def _call(
     out: Path | None = None,
     minutes: float | None = None,
     checkpoint_every: int = 500,
+    log: tuple[Log, ...] = (),
     compute: Flat = HOW,
     **arguments: Any,
 ) -> Call:
@@ -80,8 +92,9 @@ def _call(
       out: run folder, new or empty; by default the next of runs/<recipe>-<n>.
       minutes: end training after so many, if it has not ended by then; measuring comes on top.
       checkpoint_every: steps between checkpoints, from which `jaxmeta train --resume RUN` goes on.
+      log: tensorboard, wandb or both: where metrics go as well, beside metrics.jsonl.
     """
-    return Call(seed, out, minutes, checkpoint_every, compute, arguments)
+    return Call(seed, out, minutes, checkpoint_every, log, compute, arguments)
 
 
 def _check(call: Call) -> None:
@@ -89,10 +102,16 @@ def _check(call: Call) -> None:
         if value < 1:
             raise ValueError(f"`--{name}` must be at least 1, got {value}.")
     call.compute.profile_in(Path())
+    _check_logs(call.log)
     if jax.process_count() > 1 and call.out is None:
         raise ValueError("several processes need one run folder, which all of them see: pass `--out`.")
     if jax.process_index() == 0:
         _folder.check_out(call.out)
+
+
+def _check_logs(logs: tuple[Log, ...]) -> None:
+    for log in logs:
+        need(log)
 
 
 def _make_folder(name: str, out: Path | None, config: Config, num_steps: int) -> Path:

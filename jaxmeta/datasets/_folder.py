@@ -90,45 +90,59 @@ def read_named(
         files = [name for name in names if not name.endswith("/")]
         if not files:
             raise ValueError(f"`{argument}`: {str(path)!r} holds no images.")
-        for name in files:
-            _check_suffix(name, str(path), argument)
+        if odd := [name for name in files if not is_image(name)]:
+            raise ValueError(f"`{argument}`: {_no_image(odd[0], str(path))}")
         return files, _stacked(
             (read_image(read(name), f"`{argument}`: {name!r} in {str(path)!r}", pair, color) for name in files), files
         )
 
 
-def _check_suffix(name: str, path: str, argument: str) -> None:
-    if PurePosixPath(name).suffix.lower() not in SUFFIXES:
-        known = ", ".join(sorted(SUFFIXES))
-        raise ValueError(f"`{argument}`: {name!r} in {path!r} is not an image file. Remove it; known are {known}.")
-
-
 def _classes(names: list[str], root: str, path: str) -> dict[str, list[str]]:
-    """Class name -> its files."""
+    """Class name -> its files; nothing else may be there."""
+    classes, odd = group(names, root, path)
+    if odd:
+        raise ValueError(f"`path`: {odd[0]}")
+    return classes
+
+
+def group(names: list[str], root: str, path: str) -> tuple[dict[str, list[str]], list[str]]:
+    """Class name -> its files; and what is wrong with every other name below ``root``, in words.
+
+    Example:
+      >>> group(["cat/1.png", "2.png"], "", "photos")[0]
+      {'cat': ['cat/1.png']}
+    """
     top = PurePosixPath(root)
-    below = [name for name in names if top in PurePosixPath(name).parents]
+    below = [PurePosixPath(name) for name in names if top in PurePosixPath(name).parents]
     if not below:
-        raise ValueError(
-            f"`path`: {path!r} holds no images{f' below {root!r}' if root else ''}. Expected folders of "
-            "images: class/*.jpg."
-        )
-    holding = {folder for name in below if not name.endswith("/") for folder in PurePosixPath(name).parents}
+        where = f" below {root!r}" if root else ""
+        return {}, [f"{path!r} holds no images{where}. Expected folders of images: class/*.jpg."]
+    folders = {PurePosixPath(name) for name in names if name.endswith("/")}
+    holding = {folder for file in below if file not in folders for folder in file.parents}
     classes: dict[str, list[str]] = {}
-    for name in below:
-        file = PurePosixPath(name)
-        if name.endswith("/"):
-            if file not in holding:
-                raise ValueError(
-                    f"`path`: the folder {name!r} in {path!r} is empty. Remove it, or put its images there."
-                )
-            continue
-        _check_suffix(name, path, "path")
-        if file.parent == top:
-            raise ValueError(
-                f"`path`: the image {name!r} in {path!r} is in no class folder. Move it into one: class/{file.name}."
+    odd = []
+    for file in below:
+        if file in folders:
+            wrong = (
+                ""
+                if file in holding
+                else f"the folder '{file}/' in {path!r} is empty. Remove it, or put its images there."
             )
-        classes.setdefault(file.parent.relative_to(top).as_posix(), []).append(name)
-    return dict(sorted(classes.items()))
+        else:
+            wrong = _wrong_file(file, top, path)
+            if not wrong:
+                classes.setdefault(file.parent.relative_to(top).as_posix(), []).append(str(file))
+        odd += [wrong] * bool(wrong)
+    return dict(sorted(classes.items())), odd
+
+
+def _wrong_file(file: PurePosixPath, top: PurePosixPath, path: str) -> str:
+    """What is wrong with a file by its name alone, or nothing."""
+    if not is_image(str(file)):
+        return _no_image(str(file), path)
+    if file.parent == top:
+        return f"the image {str(file)!r} in {path!r} is in no class folder. Move it into one: class/{file.name}."
+    return ""
 
 
 def read_image(data: bytes, where: str, size: tuple[int, int] | None, color: str) -> np.ndarray:
@@ -158,3 +172,12 @@ def _stacked(images: Iterable[np.ndarray], names: list[str]) -> np.ndarray:
             )
         x[i] = image
     return x
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image."""
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _no_image(name: str, path: str) -> str:
+    return f"{name!r} in {path!r} is not an image file. Remove it; known are {', '.join(sorted(SUFFIXES))}."

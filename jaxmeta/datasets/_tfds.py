@@ -58,7 +58,7 @@ def from_tfds(
     pair = check_size(size)
     builder = _builder(name, data_dir)
     if download:
-        builder.download_and_prepare(file_format="array_record")
+        prepare(builder)
     features = _check_features(builder, {"image_key": image_key, "label_key": label_key})
     source = _source(builder, split)
     if not len(source):
@@ -67,6 +67,13 @@ def from_tfds(
     images, labels = zip(*rows, strict=True)
     x = _stack([np.asarray(image) for image in images], features[image_key], pair)
     return from_arrays(x, np.asarray(labels), names=getattr(features[label_key], "names", None))
+
+
+def prepare(name: Any, data_dir: str | os.PathLike | None = None) -> str:
+    """Downloads and prepares a data set, if it is not there, and returns its folder; arguments as for `from_tfds`."""
+    builder = _builder(name, data_dir)
+    builder.download_and_prepare(file_format="array_record")
+    return str(builder.data_path)
 
 
 def _builder(name: Any, data_dir) -> Any:

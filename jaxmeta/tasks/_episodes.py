@@ -6,6 +6,7 @@ Letters: W ways, K shots, Q queries per class, C classes, M examples of the data
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -67,7 +68,7 @@ def episodes(
     check_data(data)
     check_rotate(rotate, data.x)
     _check_sizes(shape, data, rotate)
-    return Episodes(*on_device(data), shape, rotate)
+    return Episodes(*on_device(data), shape, rotate, tuple(data.names))
 
 
 class Episode(NamedTuple):
@@ -86,16 +87,26 @@ class Episode(NamedTuple):
     slots: Slots | None
 
 
-@jax.tree_util.register_dataclass
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["x", "start", "count"],
+    meta_fields=["layout", "rotate"],
+    drop_fields=["names"],
+)
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """The sampler that `episodes` makes; its leaves are the arrays of the data set, its shape is static."""
+    """The sampler that `episodes` makes; its leaves are the arrays of the data set, its shape is static.
+
+    `names`, those of the classes, are for whoever draws or prints: compiled functions do not see them, so that other
+    names are no other program.
+    """
 
     x: PyTree = field(repr=False)
     start: jax.Array = field(repr=False)
     count: jax.Array = field(repr=False)
-    layout: Layout = field(metadata={"static": True})
-    rotate: Rotate = field(metadata={"static": True})
+    layout: Layout
+    rotate: Rotate
+    names: tuple[str, ...] = field(default=(), repr=False)
 
     def draw(self, key: Key) -> Episode:
         """Draws the classes, rows and turns of one task."""

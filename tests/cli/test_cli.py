@@ -18,6 +18,7 @@ from jaxmeta.runs._json import write_json
 OMNIGLOT = Path(__file__).parents[3] / "shared" / "data" / "omniglot"
 SINE = ["sinusoid_maml", "--num-steps", "4", "--test-tasks", "64", "--hidden", "8", "--num-test-steps", "2"]
 QUADRATICS = ["--rule", "schedule", "--num-inner-steps", "3", "--num-dims", "2", "--test-tasks", "8"]
+FILES = "config.json params checkpoints metrics.jsonl timing.jsonl results.json learning_curve.png report.html".split()
 SMALL = ["--num-steps", "4", "--features", "4", "--test-tasks", "3", "--num-test-queries", "2"]
 TINY = {
     "glyphs_maml": [*SMALL, "--num-ways", "2", "--tasks-per-step", "2"],
@@ -107,9 +108,8 @@ def test_run_folder_of_images(name, tmp_path, capsys):
         pytest.skip(f"needs the official Omniglot zips in {OMNIGLOT}")
     assert main(["train", name, *TINY[name], *data, "--out", str(tmp_path / "run")]) == 0
     files = {path.name for path in (tmp_path / "run").iterdir()}
-    assert files == set(
-        "config.json params checkpoints metrics.jsonl timing.jsonl results.json learning_curve.png episodes.png".split()
-    )
+    own = "embedding.png" if "protonet" in name else "adaptation_curve.png"
+    assert files == {*FILES, "episodes.png", "confusion.png", own}
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     rows = [row["name"] for row in results["rows"]]
     assert rows[-2].startswith("random initialisation, after") and rows[-1] == "nearest neighbour on pixels"
@@ -119,9 +119,7 @@ def test_run_folder_of_images(name, tmp_path, capsys):
 
 def test_run_folder_of_regression(sine):
     files = {path.name for path in sine.iterdir()}
-    assert files == set(
-        "config.json params checkpoints metrics.jsonl timing.jsonl results.json learning_curve.png fits.png".split()
-    )
+    assert files == {*FILES, "fits.png", "adaptation_curve.png"}
     rows = json.loads((sine / "results.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["before adaptation (0 steps)", "after 1 step", "after 2 steps"]
     config = json.loads((sine / "config.json").read_text())

@@ -36,7 +36,7 @@ def test_the_first_signal_keeps_what_was_reached(tmp_path, number):
     assert json.loads(rows[-1])["step"] == results["step"] > 0
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == set(
-        "config.json params checkpoints metrics.jsonl timing.jsonl results.json learning_curve.png".split()
+        "config.json params checkpoints metrics.jsonl timing.jsonl results.json learning_curve.png report.html".split()
     )
 
 

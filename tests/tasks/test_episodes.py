@@ -146,6 +146,13 @@ def test_data_is_an_argument_of_the_program():
     assert abs(len(program([500] * 6)) - len(program([6] * 6))) < 1000
 
 
+def test_names_are_kept_beside_the_program():
+    sampler = tasks.episodes(class_set(), **SHAPE)
+    other = tasks.episodes(class_set()._replace(names=tuple("uvwxyz")), **SHAPE)
+    assert sampler.names[0] == "class0" and other.names == tuple("uvwxyz")
+    assert jax.tree.structure(sampler) == jax.tree.structure(other)
+
+
 def test_samplers_of_one_shape_share_a_compilation():
     call(tasks.episodes(class_set(), **SHAPE), jax.random.key(0))
     size = call._cache_size()

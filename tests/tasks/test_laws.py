@@ -22,6 +22,8 @@ SAMPLERS = {
     "quadratics": lambda: tasks.quadratics(num_dims=3),
     "glyphs": lambda: tasks.glyphs(**SMALL),
     "rotated": lambda: tasks.rotated(tasks.episodes(DATA, **SMALL), 30),
+    "augmented": lambda: tasks.augmented(tasks.episodes(DATA, **RANGES)),
+    "augmented_batches": lambda: tasks.augmented(tasks.batches(DATA, batch_size=7)),
 }
 KEYS = jax.random.split(jax.random.key(0), 2)
 

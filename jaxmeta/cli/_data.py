@@ -1,0 +1,200 @@
+"""``jaxmeta data``: fetch a data set; check, describe and look at images, a folder, a zip or a data set by name."""
+
+import json as jsonlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from jaxmeta import datasets
+from jaxmeta.datasets import _tfds
+from jaxmeta.datasets._files import places
+from jaxmeta.datasets._published import SETS
+from jaxmeta.runs._names import near
+
+from ._grid import draw_grid
+from ._plan import size
+from ._sources import Found, Source, open_source, read_all, shown
+
+What = Annotated[str, tyro.conf.Positional]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+EPISODE = 5 + 15  # images of a class that 5 shots and 15 queries take
+MOST = 20  # problems that are told in full
+
+_HELP = """\
+jaxmeta data fetch NAME        omniglot by its authors' zips, or any data set of TFDS
+jaxmeta data check WHAT        read every image; exit code 2 if anything is wrong with any of them
+jaxmeta data describe WHAT     classes, images per class, shapes, bytes, and which episodes they allow
+jaxmeta data preview WHAT      a picture with a row of images per class
+
+WHAT is a folder or zip of class folders, or a name: omniglot, grocery, cifar_fs, fc100, miniimagenet, tieredimagenet,
+cub, or one of TFDS. `jaxmeta data check --help` explains its flags.
+"""
+
+
+def data(args: list[str]) -> int:
+    """Runs one of the four and returns the exit code."""
+    if not args or args[0] in ("-h", "--help"):
+        print(_HELP, end="")
+        return 0
+    if args[0] not in ACTIONS:
+        raise ValueError(f"there is no `jaxmeta data {args[0]}`; {near(args[0], ACTIONS)}")
+    return tyro.cli(ACTIONS[args[0]], prog=f"jaxmeta data {args[0]}", args=args[1:])
+
+
+def fetch(name: What, /, *, data_dir: str | None = None) -> int:
+    """Fetches a data set, or what is missing of it.
+
+    Args:
+      name: omniglot, cifar_fs, fc100, cub, or a data set of TFDS such as cifar100.
+      data_dir: where it goes: of omniglot, the cache folder by default; of the others, TFDS's own folder.
+    """
+    if name == "omniglot":
+        found = datasets.omniglot("all", data_dir=data_dir, download=True)
+        where = data_dir or str(places("omniglot", None)[-1])
+        print(f"omniglot: {len(found.names):,} classes, {len(found.x):,} drawings, in {where}")
+        return 0
+    known = SETS.get(name)
+    if name == "grocery" or (known is not None and known.tfds is None):
+        raise ValueError(
+            f"{name} cannot be fetched by a program. Ask its owners, and pass `--data-dir` where it is used."
+        )
+    print(f"{name}: prepared, in {_tfds.prepare(name if known is None else known.tfds, data_dir)}")
+    return 0
+
+
+def check(
+    what: What, /, *, data_dir: str | None = None, split: str | None = None, root: str = "", json: Flag = False
+) -> int:
+    """Reads every image and says all that is wrong at once: damaged, no images, in no class, of more than 8 bits.
+
+    Args:
+      what: a folder or zip, or a data set's name.
+      data_dir: where a data set's files are, for a name.
+      split: of a data set; all by default.
+      root: sub-folder to read, of a folder or zip.
+      json: print JSON.
+    """
+    with open_source(what, data_dir=data_dir, split=split, root=root) as source:
+        found = _read(source)
+    good = sum(found.shapes.values())
+    if json:
+        print(jsonlib.dumps({"images": good, "problems": found.odd}, indent=2))
+    else:
+        for text in found.odd[:MOST]:
+            print(_shown_whole(text))
+        if len(found.odd) > MOST:
+            print(f"... and {len(found.odd) - MOST} more")
+        print(f"{shown(what)}: {good:,} images can be read, {len(found.odd):,} problems")
+    return 2 if found.odd else 0
+
+
+def describe(
+    what: What, /, *, data_dir: str | None = None, split: str | None = None, root: str = "", json: Flag = False
+) -> int:
+    """Reads every image and says how many there are, of which classes and shapes.
+
+    Args:
+      what: a folder or zip, or a data set's name.
+      data_dir: where a data set's files are, for a name.
+      split: of a data set; all by default.
+      root: sub-folder to read, of a folder or zip.
+      json: print JSON.
+    """
+    with open_source(what, data_dir=data_dir, split=split, root=root) as source:
+        found = _read(source)
+        about = as_dict(source, found)
+    if json:
+        print(jsonlib.dumps(about, indent=2))
+    else:
+        _print(what, about)
+    return 0
+
+
+def preview(
+    what: What,
+    /,
+    *,
+    out: Path = Path("grid.png"),
+    data_dir: str | None = None,
+    split: str | None = None,
+    root: str = "",
+    num_classes: int = 12,
+    num_images: int = 10,
+) -> int:
+    """Draws a row of images for each of some classes, spread over all of them.
+
+    Args:
+      what: a folder or zip, or a data set's name.
+      out: the picture, a PNG that is not there yet.
+      data_dir: where a data set's files are, for a name.
+      split: of a data set; all by default.
+      root: sub-folder to read, of a folder or zip.
+      num_classes: rows.
+      num_images: images of a row, at most.
+    """
+    if out.suffix.lower() != ".png" or out.exists():
+        why = "is there already, and nothing is overwritten" if out.exists() else "is no name of a PNG"
+        raise ValueError(f"`--out`: {str(out)!r} {why}. Choose another name.")
+    for name, value in (("num-classes", num_classes), ("num-images", num_images)):
+        if not 1 <= value <= 100:
+            raise ValueError(f"`--{name}` must be from 1 to 100, got {value}.")
+    with open_source(what, data_dir=data_dir, split=split, root=root) as source:
+        draw_grid(source, out, num_classes, num_images)
+    print(f"picture: {out}")
+    return 0
+
+
+ACTIONS: dict[str, Callable[..., int]] = {"fetch": fetch, "check": check, "describe": describe, "preview": preview}
+
+
+def as_dict(source: Source, found: Found) -> dict[str, Any]:
+    """A source as plain dicts, lists and numbers."""
+    return {
+        "parts": [_part(name, classes) for name, classes in source.parts.items()],
+        "shapes": [{"shape": list(shape), "images": count} for shape, count in found.shapes.most_common()],
+        "bytes": found.bytes,
+        "problems": len(found.odd),
+    }
+
+
+def _part(name: str, classes: dict[str, Any]) -> dict[str, Any]:
+    counts = np.array([len(items) for items in classes.values()] or [0])
+    about = {"part": name, "classes": len(classes), "images": int(counts.sum())}
+    about["images_per_class"] = {"min": int(counts.min()), "median": float(np.median(counts)), "max": int(counts.max())}
+    about["classes_large_enough"] = int((counts >= EPISODE).sum())
+    return about | {"episodes": len(classes) >= 5 and int(counts.min()) >= EPISODE}
+
+
+def _read(source: Source) -> Found:
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status("reading") as status:
+        return read_all(source, lambda text: status.update(Text(f"reading {text}")))
+
+
+def _print(what: str, about: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "classes", "images", "per class: min", "median", "max", "5-way 5-shot, 15 queries")
+    for part in about["parts"]:
+        per, large = part["images_per_class"], part["classes_large_enough"]
+        verdict = "yes" if part["episodes"] else f"no: {large} of {part['classes']} classes have {EPISODE} images"
+        numbers = (part["classes"], part["images"], per["min"], per["median"], per["max"])
+        table.add_row(part["part"], *(f"{n:,g}" for n in numbers), verdict)
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    shapes = [f"{s['images']:,} of {' x '.join(map(str, s['shape']))}" for s in about["shapes"][:5]]
+    more = len(about["shapes"]) - len(shapes)
+    console.print(f"shapes: {', '.join(shapes) or 'none'}{f' and {more} others' if more else ''}", soft_wrap=True)
+    console.print(f"pixels: {size(about['bytes'])} as they are")
+    if about["problems"]:
+        console.print(f"{about['problems']:,} problems, which `jaxmeta data check {shown(what)}` names", soft_wrap=True)
+
+
+def _shown_whole(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:500]

@@ -1,0 +1,130 @@
+"""`photographs`: one's own folders, Grocery, published splits; every algorithm has a learner that its tasks fit."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import get_args
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxmeta as jm
+from jaxmeta.datasets._published import class_names
+from jaxmeta.recipes import photographs
+from jaxmeta.recipes._figures import FIGURES, published
+from jaxmeta.recipes._photographs import Algorithm, Dataset
+from jaxmeta.tasks._augmented import Augmented
+
+GROCERY = Path(__file__).parents[3] / "shared" / "data" / "grocery"
+SMALL = {"size": 16, "num_ways": 3, "num_shots": 2, "num_queries": 2, "num_test_queries": 3, "features": 4}
+
+
+def coloured(value) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (20, 16), value).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A zip of four classes in each of train, val and test, of 5 to 8 images."""
+    path, rng = tmp_path_factory.mktemp("own") / "own.zip", np.random.default_rng(0)
+    with zipfile.ZipFile(path, "w") as archive:
+        for split in ("train", "val", "test"):
+            for c in range(4):
+                for i in range(5 + c):
+                    archive.writestr(f"{split}/{split}{c}/{i}.png", coloured(tuple(rng.integers(0, 256, 3).tolist())))
+    return str(path)
+
+
+@pytest.mark.parametrize("algorithm", get_args(Algorithm))
+def test_every_algorithm_fits_its_tasks(own, algorithm):
+    if algorithm == "metaoptnet":
+        pytest.importorskip("qpax")
+    e, key = photographs(data_dir=own, algorithm=algorithm, **SMALL), jax.random.key(0)
+    task, test = jax.eval_shape(e.train, key), jax.eval_shape(e.test, key)
+    meta = jax.eval_shape(e.learner.init, key, task)
+    loss, _ = jax.eval_shape(e.learner.loss, meta, task, key)
+    outputs = jax.eval_shape(lambda m, t: e.learner.predict(m, e.learner.adapt(m, t.support), t.query.x), meta, test)
+    assert loss.shape == () and outputs.shape == (9, 3) and test.query.x.shape == (9, 16, 16, 3)
+    jax.eval_shape(e.optimizer.init, meta.params)
+
+
+def test_own_photographs_by_split(own):
+    e = photographs(data_dir=own, eval_every=10, num_train_ways=4, **SMALL)
+    assert isinstance(e.train, Augmented) and not isinstance(e.test, Augmented)  # only training is augmented
+    assert e.eval_every == 10 and e.val.count.tolist() == e.test.count.tolist() == [5, 6, 7, 8]
+    task = e.train(jax.random.key(0))
+    assert task.support.x.shape == (8, 16, 16, 3) and len(task.support.ways) == 4
+    assert photographs(data_dir=own, **SMALL).val is None
+
+
+@pytest.mark.parametrize("backbone, size", [("conv4", 4), ("resnet12", 40)])
+def test_backbones_and_their_precision(own, backbone, size):
+    e = photographs(data_dir=own, backbone=backbone, dtype="bfloat16", **SMALL)
+    task = jax.eval_shape(e.train, jax.random.key(0))
+    meta = jax.eval_shape(e.learner.init, jax.random.key(0), task)
+    prototypes = jax.eval_shape(e.learner.adapt, meta, task.support)
+    assert prototypes.means.shape == (3, size) and prototypes.means.dtype == "bfloat16"
+    assert {leaf.dtype for leaf in jax.tree.leaves(meta.params)} == {np.dtype("float32")}
+
+
+def test_it_learns_colours(tmp_path):
+    """Classes are hues; from a random start Conv4 mixes them up, and soon no more."""
+    rng = np.random.default_rng(1)
+    with zipfile.ZipFile(tmp_path / "hues.zip", "w") as archive:
+        for split, hues in (("train", range(0, 240, 24)), ("test", range(12, 252, 24))):
+            for hue in hues:
+                for i in range(6):
+                    file, (s, v) = io.BytesIO(), rng.integers(40, 256, 2).tolist()
+                    Image.new("HSV", (16, 16), (hue, s, v)).convert("RGB").save(file, "PNG")
+                    archive.writestr(f"{split}/{hue}/{i}.png", file.getvalue())
+    e = photographs(
+        data_dir=str(tmp_path / "hues.zip"), num_steps=60, jitter=0.1, meta_lr=3e-3, tasks_per_step=2, **SMALL
+    )
+    state = jm.init(e.learner, e.train, e.optimizer, key=jax.random.key(0))
+    before = jm.evaluate(e.learner, state.meta, e.test, num_tasks=50)["accuracy"]
+    state, _ = jm.fit(e.learner, e.train, e.optimizer, state, num_steps=60, tasks_per_step=2)
+    after = jm.evaluate(e.learner, state.meta, e.test, num_tasks=50)["accuracy"]
+    assert after.mean - after.ci95 > before.mean + before.ci95, (before, after)
+
+
+def test_what_is_wrong_is_said_before_any_work(own, tmp_path):
+    with pytest.raises(ValueError, match="`data_dir` is None, and the photographs are your own"):
+        photographs()
+    with pytest.raises(ValueError, match="`num_train_ways` is 4, but this algorithm's head has one output"):
+        photographs(data_dir=own, algorithm="maml", num_train_ways=4, **SMALL)
+    with pytest.raises(ValueError, match="`download` is for data that TFDS has, not for folder"):
+        photographs(data_dir=own, download=True)
+    with pytest.raises(ValueError, match="is 5 \\+ 15 = 20 but class 'test0' has only 5 examples"):
+        photographs(data_dir=own, num_ways=3, num_queries=1, num_shots=5, num_test_queries=15, size=16, algorithm="rfs")
+
+
+def test_published_splits_reach_the_recipe(tmp_path):
+    with zipfile.ZipFile(tmp_path / "cifar.zip", "w") as archive:
+        for c in (c for names in class_names("cifar_fs").values() for c in names):
+            for i in range(5):
+                archive.writestr(f"data/{c}/{i}.png", coloured((i, 0, 0)))
+    e = photographs(dataset="cifar_fs", data_dir=str(tmp_path / "cifar.zip"), **SMALL | {"num_ways": 5, "size": None})
+    assert e.train.sampler.count.size == 64 and e.test.count.size == 20 and e.test.x.shape == (100, 32, 32, 3)
+    assert e.published == "none known for 5-way 2-shot"
+
+
+def test_figures_are_of_things_that_there_are():
+    for name in FIGURES:
+        dataset, backbone, algorithm = name.split()
+        assert dataset in get_args(Dataset) and algorithm in get_args(Algorithm)
+        text = published(dataset, backbone, algorithm, num_ways=5, num_shots=5)
+        assert text.startswith(FIGURES[name].five) or text == "none known for 5-way 5-shot"
+    assert published("grocery", "conv4", "protonet", num_ways=5, num_shots=5).startswith("none: ")
+
+
+def test_grocery():
+    if not GROCERY.is_dir():
+        pytest.skip("needs the project's shared data: shared/data/grocery beside the checkout")
+    e = photographs(dataset="grocery", data_dir=str(GROCERY), eval_every=100)
+    assert (e.train.sampler.count.size, e.val.count.size, e.test.count.size) == (55, 8, 18)
+    task = jax.eval_shape(e.test, jax.random.key(0))
+    assert task.support.x.shape == (25, 84, 84, 3) and task.query.x.shape == (75, 84, 84, 3)
