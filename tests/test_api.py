@@ -13,7 +13,7 @@ import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
 MODULES = """losses inner implicit rules cells tasks datasets algorithms backbones ops plots checkpoint recipes attacks
-    parallel guards planning callbacks runs estimator""".split()
+    parallel guards planning callbacks runs estimator learner testing""".split()
 
 
 def public():
@@ -62,6 +62,7 @@ ROOMS = {
     "planning": {"types", "step", "parallel"},
     "callbacks": {"types"},
     "fit": {"types", "callbacks", "parallel", "step", "evaluation", "feed"},
+    "testing": {"types", "losses", "step", "fit", "evaluation"},
     "tasks": {"types"},
     "datasets": {"types"},
     "checkpoint": {"types", "parallel"},

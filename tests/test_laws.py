@@ -10,7 +10,7 @@ import pytest
 from registry import CASES, CORE, KEY, KINDS, LEARNERS, bandit, bandit_learner, build, stack, tiers
 
 import jaxmeta as jm
-from jaxmeta.types import Batch, Variables
+from jaxmeta import testing
 
 TASKS = 4
 cases = pytest.mark.parametrize("learner_name, kind_name", tiers(CASES))
@@ -28,43 +28,17 @@ def setup(learner_name, kind_name, **net_options):
     return learner, tasks, state
 
 
-def gradient(learner, meta, tasks):
-    keys = jax.random.split(KEY, TASKS)
-
-    def mean_loss(params):
-        return jax.vmap(learner.loss, (None, 0, 0))(Variables(params, meta.state), tasks, keys)[0].mean()
-
-    return jax.jit(jax.value_and_grad(mean_loss))(meta.params)
-
-
-def assert_close(a, b, tol):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=tol, atol=tol), a, b)
-
-
 @cases
 def test_a_step_is_finite_compiles_once_and_is_the_mean_over_tasks(learner_name, kind_name):
     """All tasks at once under `vmap` give what they give one by one."""
     learner, tasks, state = setup(learner_name, kind_name)
-    sgd = optax.sgd(1.0)
-    state = state._replace(opt_state=sgd.init(state.meta.params))
-    step = jax.jit(jm.meta_step(learner, sgd))
-    new, metrics = step(state, tasks)
-    again, _ = step(new, tasks)
-    assert step._cache_size() == 1 and int(again.step) == 2 and metrics["skipped"] == 0
-    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((new.meta, metrics)))
-    alone, each = jax.jit(jm.meta_step(learner, sgd, chunk=1))(state, tasks)
-    assert_close(new.meta, alone.meta, 1e-4)
-    assert_close(metrics, each, 1e-4)
+    testing.same_task_by_task(learner, state, tasks)
 
 
 @learners
 def test_jit_equals_eager(learner_name):
     learner, tasks, state = setup(learner_name, LEARNERS[learner_name].kind)
-    task = jax.tree.map(lambda a: a[0], tasks)
-    grad = jax.value_and_grad(lambda params: learner.loss(Variables(params, state.meta.state), task, KEY)[0])
-    with jax.disable_jit():
-        eager = grad(state.meta.params)
-    assert_close(jax.jit(grad)(state.meta.params), eager, 1e-4)
+    testing.same_under_jit(learner, state, tasks)
 
 
 # A mini-batch is drawn from all rows: padding changes which ones.
@@ -77,30 +51,15 @@ def test_padding_is_invisible(learner_name, kind_name):
     """Every set padded from n to n + 3 rows of garbage with weight 0: the same loss and meta-gradient."""
     learner, tasks, state = setup.__wrapped__(learner_name, kind_name, norm=True)  # in float64
     wide = lambda tree: jax.tree.map(lambda a: a.astype(jnp.float64) if a.dtype == jnp.float32 else a, tree)
-    tasks, meta = wide(tasks), wide(state.meta)
-
-    def pad(batch: Batch, rows: int) -> Batch:
-        leading = batch.y.shape[: 3 if kind_name == "tokens" else 2]
-        weight = jnp.ones(leading) if batch.weight is None else batch.weight
-        extend = lambda a, fill: jnp.concatenate([a, jnp.full((TASKS, rows, *a.shape[2:]), fill, a.dtype)], 1)
-        x = jax.tree.map(lambda a: extend(a, 7.0), batch.x)
-        return Batch(x, extend(batch.y, 1), extend(weight, 0), batch.ways)
-
-    plain, padded = (type(tasks)(*(pad(batch, rows) for batch in tasks)) for rows in (0, 3))
-    assert_close(gradient(learner, meta, plain), gradient(learner, meta, padded), 1e-10)
+    state = state._replace(meta=wide(state.meta))
+    testing.padding_is_invisible(learner, state, wide(tasks), tolerance=1e-10)
 
 
 @learners
 def test_nothing_to_learn_from_is_zero_and_never_nan(learner_name):
     """All weights zero and a class absent, then only the latter: loss and meta-gradient stay finite."""
     learner, tasks, state = setup(learner_name, LEARNERS[learner_name].kind, norm=True)
-    ways = jnp.broadcast_to(jnp.array([True, True, False]), (TASKS, 3)) if tasks.query.ways is not None else None
-    none = lambda batch: Batch(batch.x, jnp.minimum(batch.y, 1), jnp.zeros(batch.y.shape[:2]), ways)
-    empty = type(tasks)(none(tasks.support), none(tasks.query))
-    value, grads = gradient(learner, state.meta, empty)
-    assert bool(jnp.isfinite(value)) and all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
-    full = type(tasks)(*(batch._replace(weight=jnp.ones_like(batch.weight)) for batch in empty))
-    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradient(learner, state.meta, full)[1]))
+    testing.finite_without_examples(learner, state, tasks)
 
 
 @learners
@@ -133,11 +92,7 @@ def test_learns(learner_name, kind_name):
     """The error after adaptation falls, on tasks that were not trained on."""
     learner, kind, optimizer = build(learner_name, kind_name), KINDS[kind_name], LEARNERS[learner_name].optimizer
     train, test = LEARNERS[learner_name].world or (kind.sampler, kind.sampler)
-    state = jm.init(learner, train, optimizer, key=KEY)
-    error = lambda outputs, y, weight: kind.loss_fn(outputs, y, weight)
-    score = lambda state: jm.evaluate(learner, state.meta, test, num_tasks=64, metrics={"error": error})["error"].mean
-    trained, _ = jm.fit(learner, train, optimizer, state, num_steps=100, tasks_per_step=8)
-    assert score(trained) < 0.95 * score(state)
+    testing.error_falls(learner, train, test, optimizer=optimizer, loss_fn=kind.loss_fn)
 
 
 def test_an_environment_is_a_task_too():
