@@ -160,11 +160,11 @@ def _train_one(config: Config, folder: Path, minutes: float | None) -> int:
         return DIVERGED  # and it would again
     if _folder.is_complete(folder):
         return 0
-    assert config.recipe is not None
-    experiment = RECIPES[config.recipe](**config.arguments)
+    recipe = config.recipe or ""
+    experiment = RECIPES[recipe](**config.arguments)
     if not (folder / CONFIG).is_file():
         config = config._replace(task=experiment.prepare())
-        _folder.create(config.recipe, folder)
+        _folder.create(recipe, folder)
         write_config(folder, config, experiment.num_steps)
     return run(Run(experiment, folder, config, Compute(), minutes))
 
