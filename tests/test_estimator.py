@@ -13,7 +13,7 @@ from sklearn.metrics import classification_report
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import check_estimator
 
 import jaxmeta as jm
 from jaxmeta import FewShotClassifier, FewShotRegressor
@@ -28,16 +28,12 @@ WAIVED = {
 }
 
 
-def waived(estimator):
-    return {} if estimator.learner is None else WAIVED
-
-
-@parametrize_with_checks(
-    [FewShotClassifier(), FewShotClassifier(MLP), FewShotRegressor(), FewShotRegressor(RIDGE)],
-    expected_failed_checks=waived,
-)
-def test_the_contract_of_scikit_learn(estimator, check):
-    check(estimator)
+@pytest.mark.parametrize("kind, learner", [(FewShotClassifier, MLP), (FewShotRegressor, RIDGE)])
+@pytest.mark.parametrize("own", [False, True], ids=["the default learner", "a network"])
+def test_the_contract_of_scikit_learn(kind, learner, own):
+    estimator, waived = (kind(learner), WAIVED) if own else (kind(), {})
+    found = check_estimator(estimator, expected_failed_checks=waived, on_fail="raise", on_skip=None)
+    assert len(found) > 40
 
 
 def blobs(seed=0, shots=(4, 6, 5), size=5):
@@ -150,6 +146,13 @@ def test_a_learner_of_ones_own(tmp_path):
     other = jm.protonet(jm.from_linen(jm.backbones.MLP((7,), num_outputs=8)))
     with pytest.raises(ValueError, match=r"params/dense0/kernel: float32\[5, 16\] instead of float32\[5, 7\]"):
         FewShotClassifier.load(tmp_path / "own", learner=other)
+
+
+def test_a_learner_without_parameters(tmp_path):
+    X, y = blobs()
+    FewShotClassifier().fit(X, y).save(tmp_path / "own")
+    again = FewShotClassifier.load(tmp_path / "own", learner=jm.protonet(jm.identity()))
+    assert again.predict(X).tolist() == FewShotClassifier().fit(X, y).predict(X).tolist()
 
 
 def test_a_support_set_from_a_stranger_is_data(tmp_path):

@@ -54,7 +54,9 @@ def save(estimator: FewShot, path: str | os.PathLike, support: dict[str, np.ndar
     temporary.mkdir(parents=True)
     try:
         write_config(temporary, config)
-        checkpoint.save(temporary / "params", trained.meta if isinstance(trained, Trained) else estimator.meta_)
+        meta = trained.meta if isinstance(trained, Trained) else estimator.meta_
+        if jax.tree.leaves(meta):  # prototypes of the inputs themselves have none
+            checkpoint.save(temporary / "params", meta)
         if support is not None:
             with open(temporary / SUPPORT, "wb") as file:
                 np.savez_compressed(file, allow_pickle=False, **without_objects(support))

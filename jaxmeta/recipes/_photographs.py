@@ -9,7 +9,7 @@ import optax
 import jaxmeta as jm
 
 from ..types import ClassSet, MetaLearner, Model, Sampler
-from ._experiment import Experiment, by_split, by_steps
+from ._experiment import Dtype, Experiment, by_split, by_steps, compute_dtype
 from ._figures import published
 
 SGD = {"inner_optimizer": optax.sgd(0.01)}
@@ -49,7 +49,7 @@ def photographs(
     algorithm: Algorithm = "protonet",
     backbone: Literal["conv4", "resnet12"] = "conv4",
     features: int = 64,
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    dtype: Dtype = "float32",
     num_steps: int = 5_000,
     num_ways: int = 5,
     num_train_ways: int | None = None,
@@ -113,6 +113,8 @@ def photographs(
     make = by_steps(partial(BY_STEPS[algorithm], model, jm.losses.cross_entropy)) if moves else None
     layout: dict[str, Any] = {"num_ways": num_ways, "num_shots": num_shots}
     _check_ways(num_train_ways, num_ways, moves)
+    if size is not None and size < 16:
+        raise ValueError(f"`size` is {size} pixels, of which four halvings leave nothing: 16 or more.")
 
     def data(split: str) -> ClassSet:
         return photographs_of(dataset, split, data_dir, size, download)
@@ -147,8 +149,8 @@ def photographs(
     )
 
 
-def _network(backbone: str, features: int, num_outputs: int | None, dtype: str) -> Any:
-    how: dict[str, Any] = {"num_outputs": num_outputs, "dtype": None if dtype == "float32" else dtype}
+def _network(backbone: str, features: int, num_outputs: int | None, dtype: Dtype) -> Any:
+    how: dict[str, Any] = {"num_outputs": num_outputs, "dtype": compute_dtype(dtype)}
     if backbone == "conv4":
         return jm.backbones.Conv4(features=features, pool="max", **how)
     widths = (features, 5 * features // 2, 5 * features, 10 * features)

@@ -65,7 +65,8 @@ def load(
     if task is None:
         raise ValueError(f"`path`: {str(path)!r} does not say what its tasks look like. Load it without `learner`.")
     like = jax.eval_shape(learner.init, jax.random.key(0), task)
-    return Trained(learner, checkpoint.restore(folder / PARAMS, like), task, config._replace(task=task))
+    meta = checkpoint.restore(folder / PARAMS, like) if jax.tree.leaves(like) else like
+    return Trained(learner, meta, task, config._replace(task=task))
 
 
 def _of_recipe(folder: Path, data_dir: str | None, num_steps: int | None) -> tuple[MetaLearner, Task]:
