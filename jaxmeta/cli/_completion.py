@@ -67,14 +67,18 @@ def table() -> dict[tuple[str, ...], Flags]:
       >>> table()["train", "sinusoid_maml"]["--kernel-init"]
       ('he', 'xavier', 'truncated_normal')
     """
-    from jaxmeta.recipes import RECIPES
+    from jaxmeta.recipes import RECIPES, TABLES
 
-    from . import _compare, _evaluate, _list, _plan, _train
+    from . import _adapt, _compare, _data, _evaluate, _list, _plan, _reproduce, _train
     from ._flags import DEFAULT
 
     found: dict[tuple[str, ...], Flags] = {
         ("evaluate",): flags(_evaluate._evaluate),
+        ("adapt",): flags(_adapt._adapt),
         ("compare",): flags(_compare._compare),
+        ("reproduce",): flags(_reproduce._reproduce) | {"": tuple(TABLES)},
+        ("data",): {"": tuple(_data.ACTIONS)},
+        **{("data", name): flags(action) | {"": ()} for name, action in _data.ACTIONS.items()},
         ("list",): flags(_list._list),
         ("completion",): flags(_completion),
     }
@@ -136,7 +140,8 @@ def _flags(name: str, hint: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
     elif tyro.conf.Positional in marks:
         yield "", _values(kind)
     else:
-        flag = name.replace("_", "-")
+        given = [mark.name for mark in marks if getattr(mark, "name", None)]
+        flag = (given or [name])[0].replace("_", "-")
         yield f"--{flag}", _values(kind)
         if kind is bool and tyro.conf.FlagCreatePairsOff not in marks:
             yield f"--no-{flag}", ()

@@ -35,13 +35,13 @@ def draw_tasks(folder: Path, experiment: Experiment, meta: Variables, *, mesh: A
 
 
 def _draw_episodes(folder: Path, experiment: Experiment, meta: Variables, tasks: Task) -> None:
-    outputs = _outputs(learners(experiment)[-1][1], meta, tasks.support, tasks.query.x)
+    outputs = _outputs(experiment.headline, meta, tasks.support, tasks.query.x)
     plots.episodes(tasks, outputs, folder / _folder.EPISODES, title="Held-out classes after adaptation")
 
 
 def _draw_classes(folder: Path, experiment: Experiment, meta: Variables) -> None:
     """What one larger task shows: which classes are taken for which, and where they lie."""
-    learner = learners(experiment)[-1][1]
+    learner = experiment.headline
     found = held_out(learner, meta, experiment.test)
     if found is None:
         return

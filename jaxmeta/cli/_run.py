@@ -180,7 +180,7 @@ def _recorder(folder: Path, rows: Rows) -> Callable[[Progress], None]:
 
 def _loggers(r: Run, begin: int, logs: ExitStack) -> list[Callable[[Progress], Any]]:
     """Those that ``--log`` asks for, closed with ``logs``; ``metrics.jsonl`` is written all the same."""
-    made, config = [], r.config._asdict() | {"compute": dict(r.config.compute)}
+    made, config = [], r.config._replace(compute=dict(r.config.compute), task=None)._asdict()
     for log in r.logs if _first() else ():
         if log == "tensorboard":
             opened = callbacks.tensorboard(r.folder / _folder.TENSORBOARD, first_step=begin + 1 if begin else None)

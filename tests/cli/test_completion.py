@@ -12,7 +12,11 @@ from jaxmeta.recipes import RECIPES
 
 
 @pytest.mark.parametrize(
-    "path", [("evaluate",), ("compare",), ("list",), ("completion",), ("train", "characters"), ("plan", "curves")]
+    "path",
+    [
+        *((name,) for name in ("evaluate", "adapt", "compare", "reproduce", "list", "completion")),
+        *(("train", "characters"), ("plan", "curves"), ("data", "check"), ("data", "preview")),
+    ],
 )
 def test_the_flags_are_those_of_the_help(path, capsys):
     assert main([*path, "--help"]) == 0
@@ -47,7 +51,13 @@ def test_bash(capsys):
     assert offered("evaluate", "runs/x", "--split", "") == ["test", "val"]
     assert offered("evaluate", "") == []  # and bash offers files
     assert offered("list", "re") == ["recipes"] and offered("completion", "f") == ["fish"]
+    assert offered("data", "pre") == ["preview"] and offered("data", "check", "--sp") == ["--split"]
+    assert offered("reproduce", "sin") == ["sinusoid"] and offered("adapt", "run", "--sup") == ["--support"]
     assert offered("nonsense", "x") == []
+
+
+def test_every_command_is_known():
+    assert {path[0] for path in table()} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
