@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -44,7 +45,7 @@ def blobs(seed=0, shots=(4, 6, 5), size=5):
 
 
 def test_it_is_the_learner_behind_it():
-    """Unequal shots and padding to a power of two change nothing: the means are those by hand."""
+    """With unequal shots the means are those by hand; padded queries change nothing."""
     X, y = blobs()
     probabilities = FewShotClassifier().fit(X, y).predict_proba(X)
     means = np.stack([X[y == name].mean(0) for name in ("ant", "bee", "cow")])
@@ -91,6 +92,18 @@ def test_fewer_classes_than_the_head_has_outputs():
     assert fixed.fit(X, y).predict_proba(X).shape == (15, 3) and fixed.score(X, y) > 0.9
     with pytest.raises(ValueError, match="`y` has 5 classes, but this learner's head has 4 outputs"):
         fixed.fit(X, np.arange(15) % 5)
+
+
+def test_a_learner_that_draws_mini_batches_sees_real_examples():
+    X, y = blobs()
+    net = jm.from_linen(jm.backbones.MLP((16,), num_outputs=3))
+    reptile = jm.reptile(net, jm.losses.cross_entropy, num_steps=4, batch_size=3, inner_optimizer=optax.sgd(0.1))
+    classifier = FewShotClassifier(reptile).fit(X, y)
+    labels = np.searchsorted(classifier.classes_, y)
+    support = jm.Batch(jnp.asarray(X, jnp.float32), jnp.asarray(labels), ways=jnp.ones(3, bool))
+    meta = reptile.init(jax.random.key(0), jm.Task(support, support))
+    expected = jax.nn.softmax(reptile.predict(meta, reptile.adapt(meta, support), support.x))
+    np.testing.assert_allclose(classifier.predict_proba(X), expected, atol=1e-5)
 
 
 def test_regression_of_a_neural_process_has_deviations():

@@ -1,9 +1,9 @@
-"""What both estimators share: the learner, adaptation to padded support sets, and predictions in batches.
+"""What both estimators share: the learner, adaptation to a support set, and predictions in padded batches.
 
 Letters: N examples, W ways, B rows of a padded batch.
 """
 
-from functools import cache
+from functools import lru_cache
 from typing import Any, Self
 
 import jax
@@ -18,7 +18,7 @@ from jaxmeta.types import Batch, MetaLearner, Task, Variables
 
 
 class FewShot(BaseEstimator):
-    """A learner that adapts to padded support sets; the two estimators add what their targets are."""
+    """A learner that adapts to support sets; the two estimators add what their targets are."""
 
     X_: np.ndarray
     y_: np.ndarray
@@ -107,12 +107,11 @@ class FewShot(BaseEstimator):
 
 
 def support_set(x: np.ndarray, y: np.ndarray, ways: np.ndarray | None = None) -> Batch:
-    """Padded to the next power of two, so that few shapes are compiled; padding has weight 0."""
-    inputs, targets, weight = (jnp.asarray(padded(array)) for array in (as_inputs(x), y, np.ones(len(x), np.float32)))
-    return Batch(inputs, targets, weight, None if ways is None else jnp.asarray(ways))
+    """The examples as they are: a learner that draws mini-batches must not draw padding."""
+    return Batch(jnp.asarray(as_inputs(x)), jnp.asarray(y), ways=None if ways is None else jnp.asarray(ways))
 
 
-@cache
+@lru_cache(maxsize=16)
 def compiled(learner: MetaLearner) -> tuple[Any, Any]:
     """`adapt` and `predict`, compiled once for all estimators of a learner."""
     return jax.jit(learner.adapt), jax.jit(weighted_predict(learner))
