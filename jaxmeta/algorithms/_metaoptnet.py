@@ -147,12 +147,22 @@ def crammer_singer(
         a, level = jnp.split(jnp.linalg.solve(system, right), [num * width])
         return a, upper - a, -(quadratic @ a + cost + sums.T @ level)
 
+    def violation(a, slack, multiplier):
+        return jnp.maximum(jnp.abs(jnp.minimum(slack, multiplier)).max(), jnp.abs(sums @ a).max())
+
+    def refine(_, choices):
+        free, best, least = choices
+        found = solve(free, *still)
+        better = violation(*found) < least
+        return choose(*found[1:]), jnp.where(better, free, best), jnp.where(better, violation(*found), least)
+
     still = jax.lax.stop_gradient((quadratic, cost, upper))
     free = choose(*_interior_point(*still, sums, num_steps))
-    free = jax.lax.fori_loop(0, REFINEMENTS, lambda _, free: choose(*solve(free, *still)[1:]), free)
-    a, slack, multiplier = solve(free, quadratic, cost, upper)
-    residual = jnp.maximum(jnp.abs(jnp.minimum(slack, multiplier)).max(), jnp.abs(sums @ a).max())
-    return jnp.where(real[:, None], C * a.reshape(num, width), 0), residual
+    _, best, _ = jax.lax.fori_loop(
+        0, REFINEMENTS + 1, refine, (free, free, jnp.asarray(jnp.inf, dtype))
+    )  # ties may cycle
+    a, slack, multiplier = solve(best, quadratic, cost, upper)
+    return jnp.where(real[:, None], C * a.reshape(num, width), 0), violation(a, slack, multiplier)
 
 
 def _interior_point(quadratic, cost, upper, sums, num_steps):

@@ -46,6 +46,7 @@ def embedding_map(
     _check(z, y, centres, names)
     axes, shares = _plane(z)
     figure, ((axis,),) = figure_of(1, 1, 6.2, 4.4, title)
+    has_legend = len(np.unique(y)) <= MOST_NAMES
     for w in np.unique(y):
         style = {"color": COLOURS[w % len(COLOURS)], "zorder": 2}
         shape = MARKERS[(w + w // len(COLOURS)) % len(MARKERS)]  # a pair that comes again after a hundred classes
@@ -53,11 +54,12 @@ def embedding_map(
         axis.scatter(*_on(axes, z, z[y == w]), s=24, marker=shape, alpha=0.7, linewidth=0, label=name, **style)
         if centres is not None and w < len(centres):
             axis.scatter(*_on(axes, z, centres[w : w + 1]), s=190, marker="*", edgecolor="black", **style)
-            spot = _on(axes, z, centres[w : w + 1])[:, 0]
-            axis.annotate(name, spot, (7, 5), textcoords="offset points", fontsize=8, weight="bold", zorder=3)
+            if not has_legend:
+                spot = _on(axes, z, centres[w : w + 1])[:, 0]
+                axis.annotate(name, spot, (7, 5), textcoords="offset points", fontsize=8, weight="bold", zorder=3)
     for i, (side, share) in enumerate(zip("xy", shares, strict=True)):
         axis.set(**{f"{side}label": f"component {i + 1} ({100 * share:.0f} % of the variance)"})
-    if len(np.unique(y)) <= MOST_NAMES:
+    if has_legend:
         star = None if centres is None else "★ prototype"
         axis.legend(title=star, frameon=False, fontsize=8, title_fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return finish(figure, path)

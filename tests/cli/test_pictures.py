@@ -8,7 +8,7 @@ import pytest
 import jaxmeta as jm
 from jaxmeta.cli._held_out import WAYS, embedding, held_out, outputs
 from jaxmeta.cli._pictures import draw_tasks
-from jaxmeta.recipes import Experiment, nearest_neighbour
+from jaxmeta.recipes import Experiment, by_split, nearest_neighbour
 from jaxmeta.types import Batch, ClassSet, Variables
 
 NOTHING = Variables({})
@@ -92,7 +92,11 @@ def test_samplers_without_such_a_task():
 
 def test_what_is_drawn_of_images(tmp_path):
     learner, tasks = jm.protonet(PIXELS), sampler()
-    draw_tasks(tmp_path, Experiment(learner, optax.sgd(0.1), tasks, tasks, 1, 1, ""), NOTHING)
+    draw_tasks(
+        tmp_path,
+        Experiment(learner, optax.sgd(0.1), by_split(train=lambda: tasks, test=lambda: tasks), 1, 1, ""),
+        NOTHING,
+    )
     assert {path.name for path in tmp_path.iterdir()} == {"episodes.png", "confusion.png", "embedding.png"}
 
 
