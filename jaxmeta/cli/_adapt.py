@@ -14,6 +14,8 @@ from jaxmeta.datasets._files import write_whole
 from jaxmeta.datasets._folder import read_named
 from jaxmeta.runs._json import plain
 
+from ._sources import shown
+
 if TYPE_CHECKING:
     from jaxmeta import FewShotClassifier
 
@@ -69,8 +71,7 @@ def _adapt(
     """
     from jaxmeta import FewShotClassifier
 
-    for flag, path in (("--out", out), ("--save", save), ("--export", export)):
-        _check_new(path, flag)
+    _check_new({"--out": out, "--save": save, "--export": export})
     classifier = FewShotClassifier.load(run, num_steps=num_inner_steps, batch_size=batch_size)
     look = _look(classifier, run)
     known = datasets.from_folder(support, **look)
@@ -87,9 +88,16 @@ def _adapt(
     return 0
 
 
-def _check_new(path: Path | None, flag: str) -> None:
-    if path is not None and path.exists():
-        raise ValueError(f"`{flag}`: {str(path)!r} exists, and nothing is overwritten. Choose another name.")
+def _check_new(asked: dict[str, Path | None]) -> None:
+    taken: dict[Path, str] = {}
+    for flag, path in asked.items():
+        if path is None:
+            continue
+        if path.exists():
+            raise ValueError(f"`{flag}`: {str(path)!r} exists, and nothing is overwritten. Choose another name.")
+        if first := taken.get(path.absolute()):
+            raise ValueError(f"`{flag}`: {str(path)!r} is the same as `{first}`. Choose another name.")
+        taken[path.absolute()] = flag
 
 
 def _look(classifier: "FewShotClassifier", run: Path) -> dict[str, Any]:
@@ -115,7 +123,7 @@ def _write(found: Predictions, out: Path | None) -> Path:
     text = _as_json(found) + "\n" if path.suffix == ".json" else _as_csv(found)
 
     def write(file) -> None:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))  # names of files need not be text
 
     write_whole(path, write)
     return path
@@ -127,7 +135,8 @@ def _as_json(found: Predictions) -> str:
         for file, said, p in zip(found.files, found.said, found.probabilities, strict=True)
     ]
     accuracy = None if found.true is None else np.mean([a == b for a, b in zip(found.said, found.true, strict=True)])
-    return jsonlib.dumps(plain({"predictions": rows, "accuracy": accuracy}), indent=2, ensure_ascii=False)
+    text = jsonlib.dumps(plain({"predictions": rows, "accuracy": accuracy}), indent=2, ensure_ascii=False)
+    return text.encode(errors="backslashreplace").decode()  # names of files need not be text; as JSON escapes them
 
 
 def _as_csv(found: Predictions) -> str:
@@ -146,11 +155,12 @@ def _print(found: Predictions, out: Path) -> None:
 
     table = Table("file", "predicted", "probability")
     for file, said, p in list(zip(found.files, found.said, found.probabilities, strict=True))[:SHOWN]:
-        table.add_row(file, said, f"{100 * p.max():.1f} %")
-    console = Console(markup=False, highlight=False)
+        table.add_row(shown(file), shown(said), f"{100 * p.max():.1f} %")
+    console = Console(markup=False, emoji=False, highlight=False)
     console.print(table)
     more = len(found.files) - SHOWN
     console.print(f"{f'and {more} more, ' if more > 0 else ''}all with their probabilities in {out}", soft_wrap=True)
     if found.true is not None:
-        report: Any = classification_report(found.true, found.said, zero_division=0.0)  # type: ignore[arg-type]
+        true, said = ([shown(name) for name in names] for names in (found.true, found.said))
+        report: Any = classification_report(true, said, zero_division=0.0)  # type: ignore[arg-type]
         console.print(report, soft_wrap=True)

@@ -94,7 +94,7 @@ def _print(names: list[str], records: list[Record], *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = Console(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else 200)
     console.print(_table(names, records, differs if len(differs) <= MOST_COLUMNS else {}))
     if len(differs) > MOST_COLUMNS:
         console.print(_transposed(names, differs))

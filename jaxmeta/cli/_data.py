@@ -186,7 +186,7 @@ def _print(what: str, about: dict[str, Any]) -> None:
         verdict = "yes" if part["episodes"] else f"no: {large} of {part['classes']} classes have {EPISODE} images"
         numbers = (part["classes"], part["images"], per["min"], per["median"], per["max"])
         table.add_row(part["part"], *(f"{n:,g}" for n in numbers), verdict)
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     console.print(table)
     shapes = [f"{s['images']:,} of {' x '.join(map(str, s['shape']))}" for s in about["shapes"][:5]]
     more = len(about["shapes"]) - len(shapes)

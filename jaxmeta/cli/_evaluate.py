@@ -67,4 +67,4 @@ def _print(rows: list, published: str, *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    Console(markup=False, highlight=False).print(table(rows, published))
+    Console(markup=False, emoji=False, highlight=False).print(table(rows, published))

@@ -104,7 +104,7 @@ def _print(name: str, topology: str, found: Plan) -> None:
     table.columns[1].justify = "right"
     for row in _rows(found):
         table.add_row(*row)
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     console.print(f"{name} on {topology}: a meta-step of {found.tasks_per_step:,} tasks, {each:,} on each device")
     console.print(table)
 

@@ -176,6 +176,6 @@ def _print(rows: tuple[Row, ...], options: Options, *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     console.width = max(console.width, WIDTH)
     console.print(show_table(options.table, ours))

@@ -217,7 +217,7 @@ def _write_results(folder: Path, e: Experiment, step: int, status: str, message:
 def _finish(r: Run, e: Experiment, status: str, message: str, rows: Rows, step: int) -> int:
     from rich.console import Console
 
-    console = Console(markup=False, highlight=False, quiet=not _first())
+    console = Console(markup=False, emoji=False, highlight=False, quiet=not _first())
     if rows:
         console.print(table(rows, e.published))
     if status == "finished":

@@ -54,7 +54,7 @@ def run_folder(out: Path, row: Row, seed: int) -> Path:
 def read_row(row: Row, out: Path) -> Ours:
     """The runs of a row that there are, of whatever seeds."""
     ends = (path.name.rpartition("-seed")[2] for path in out.glob(f"{row.name}-seed*"))
-    seeds = sorted(int(end) for end in ends if end.isdecimal())
+    seeds = sorted({int(end) for end in ends if end.isdecimal()})  # 7 and 07 are one
     runs = tuple(_read(row, run_folder(out, row, s), s) for s in seeds if _has_config(run_folder(out, row, s)))
     scale = 100 if row.figure.metric == "accuracy" else 1
     found = [run.found for run in runs if run.found is not None]

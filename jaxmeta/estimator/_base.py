@@ -16,6 +16,8 @@ from jaxmeta.learner import weighted_predict
 from jaxmeta.runs import Trained
 from jaxmeta.types import Batch, MetaLearner, Task, Variables
 
+from ._arrays import as_inputs, check_range, check_units, padded
+
 
 class FewShot(BaseEstimator):
     """A learner that adapts to support sets; the two estimators add what their targets are."""
@@ -69,6 +71,9 @@ class FewShot(BaseEstimator):
                 f"`X` has examples of shape {X.shape[1:]}, but this learner takes {expected}. Resize or convert them "
                 "first; `jaxmeta.datasets.from_folder(path, size=..., color=...)` does so for images."
             )
+        if not reset:
+            check_units(self.X_, X)
+        check_range("X", X)
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1 or None, got {self.batch_size}.")
         return X
@@ -76,10 +81,10 @@ class FewShot(BaseEstimator):
     def _adapt(self, support: Batch) -> Self:
         """Adapts to a support set; without meta-parameters the learner starts from random ones."""
         learner = self._pure()
-        self.meta_ = self._start(learner, support)
-        support = widened(learner, self.meta_, support)
-        self.task_ = jax.eval_shape(lambda: Task(support, support))
-        self.adapted_ = compiled(learner)[0](self.meta_, support)
+        meta = self._start(learner, support)
+        support = widened(learner, meta, support)
+        self.adapted_ = compiled(learner)[0](meta, support)
+        self.meta_, self.task_ = meta, jax.eval_shape(lambda: Task(support, support))
         return self
 
     def _start(self, learner: MetaLearner, support: Batch) -> Variables:
@@ -117,6 +122,12 @@ def compiled(learner: MetaLearner) -> tuple[Any, Any]:
     return jax.jit(learner.adapt), jax.jit(weighted_predict(learner))
 
 
+@lru_cache(maxsize=16)
+def on_support(learner: MetaLearner) -> Any:
+    """The outputs for the support set itself; asked for their shape alone, it traces once for every shape of a set."""
+    return jax.jit(lambda meta, support: learner.predict(meta, learner.adapt(meta, support), support.x))
+
+
 def widened(learner: MetaLearner, meta: Variables, support: Batch) -> Batch:
     """The support set with as many ways as the learner's head has outputs, if that is of fixed size.
 
@@ -136,30 +147,7 @@ def widened(learner: MetaLearner, meta: Variables, support: Batch) -> Batch:
 
 def fixed_ways(learner: MetaLearner, meta: Variables, support: Batch) -> int | None:
     """The outputs of a head of fixed size, found out without computing anything; None for other learners."""
-    outputs = lambda batch: learner.predict(meta, learner.adapt(meta, batch), batch.x)
     try:
-        return jax.eval_shape(outputs, support._replace(ways=None)).shape[-1]
+        return on_support(learner).eval_shape(meta, support._replace(ways=None)).shape[-1]
     except ValueError:  # without ways, a learner that reads features cannot know how many there are
         return None
-
-
-def as_inputs(x: Any) -> Any:
-    """Examples as the learner was trained on them: bytes are pixels, scaled to [0, 1]; numbers become floats.
-
-    Example:
-      >>> as_inputs(np.array([0, 255], np.uint8)).tolist(), as_inputs(np.array([7])).dtype
-      ([0.0, 1.0], dtype('float32'))
-    """
-    xp = jnp if isinstance(x, jax.Array) else np
-    return xp.asarray(x, jnp.float32) / (255 if x.dtype == np.uint8 else 1)
-
-
-def padded(array: np.ndarray) -> np.ndarray:
-    """Zeros appended up to the next power of two.
-
-    Example:
-      >>> padded(np.ones(3)).tolist()
-      [1.0, 1.0, 1.0, 0.0]
-    """
-    size = 1 << max(len(array) - 1, 0).bit_length()
-    return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), array.dtype)])

@@ -14,6 +14,7 @@ from jaxmeta.models import identity
 from jaxmeta.types import MetaLearner
 
 from . import _files
+from ._arrays import check_finite, joined
 from ._base import FewShot, support_set
 
 
@@ -38,7 +39,8 @@ class FewShotClassifier(ClassifierMixin, FewShot):
       X_, y_: the support set, to which `partial_fit` adds.
 
     Raises:
-      ValueError: for examples of another shape than the learner's, or more classes than it has ways.
+      ValueError: for examples of another shape than the learner's, or more classes than it has ways; for bytes beside
+        numbers that are not in [0, 1]; where the learner's outputs are not finite.
 
     Example:
       >>> import numpy as np
@@ -70,21 +72,21 @@ class FewShotClassifier(ClassifierMixin, FewShot):
         """
         first = not hasattr(self, "adapted_")
         X, y = self._labelled(X, y, reset=first)
-        known = [np.unique(y), *([] if classes is None else [np.asarray(classes)])]
+        known = [y, *([] if classes is None else [np.unique(classes)]), *([] if first else [self.classes_])]
+        _check_kinds(known)
         if not first:
-            known.append(self.classes_)
-            X, y = np.concatenate([self.X_, X]), np.concatenate([self.classes_[self.y_], y])
+            X, y = joined(self.X_, X), np.concatenate([self.classes_[self.y_], y])
         return self._refit(X, y, np.unique(np.concatenate(known)))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities ``[N, W]``, a column for each of `classes_`."""
-        p = np.asarray(jax.nn.softmax(self._outputs(X), -1), np.float64)[:, : len(self.classes_)]
+        p = np.asarray(jax.nn.softmax(self._scores(X), -1), np.float64)
         return p / p.sum(1, keepdims=True)
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each example."""
-        outputs = self._outputs(X)
-        return self.classes_[np.argmax(outputs[:, : len(self.classes_)], 1)]
+        best = np.argmax(self._scores(X), 1)
+        return self.classes_[best]
 
     @classmethod
     def load(cls, path: str | os.PathLike, *, learner: MetaLearner | None = None, **options: Any) -> Self:
@@ -99,7 +101,7 @@ class FewShotClassifier(ClassifierMixin, FewShot):
           ValueError: if there is no such folder, or it is of another learner: then the leaves that differ are named.
         """
         estimator, support = _files.load(cls, path, learner, options)
-        return estimator if support is None else estimator._refit(*support)
+        return estimator if support is None else estimator.partial_fit(*support)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the learner's configuration and parameters, and the support set, to a new folder.
@@ -129,14 +131,30 @@ class FewShotClassifier(ClassifierMixin, FewShot):
     def _default(self) -> MetaLearner:
         return _PROTOTYPES
 
+    def _scores(self, X: Any) -> np.ndarray:
+        outputs = self._outputs(X)[:, : len(self.classes_)]
+        check_finite(outputs.max(1))
+        return outputs
+
     def _labelled(self, X: Any, y: Any, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
-        X, y = validate_data(self, X, y, reset=reset, allow_nd=True, dtype="numeric")
+        X, y = validate_data(self, X, y, reset=reset, allow_nd=True, dtype="numeric", copy=True)
         check_classification_targets(y)
         return self._check(X, reset=reset), y
 
     def _refit(self, X: np.ndarray, y: np.ndarray, classes: np.ndarray) -> Self:
-        self.classes_, self.X_, self.y_ = classes, X, np.searchsorted(classes, y).astype(np.int32)
-        return self._adapt(support_set(X, self.y_, np.isin(np.arange(len(classes)), self.y_)))
+        at = np.searchsorted(classes, y).astype(np.int32)
+        self._adapt(support_set(X, at, np.isin(np.arange(len(classes)), at)))
+        self.classes_, self.X_, self.y_ = classes, X, at  # after it, so that a failure leaves all as it was
+        return self
+
+
+def _check_kinds(labels: list[np.ndarray]) -> None:
+    """Joined with strings, numbers would become strings."""
+    if len({array.dtype.kind in "OUST" for array in labels}) > 1:
+        given = " and ".join(repr(array[0].item() if hasattr(array[0], "item") else array[0]) for array in labels)
+        raise ValueError(
+            f"Labels must be all strings or all numbers, but among `y`, `classes` and those known are {given}."
+        )
 
 
 _PROTOTYPES = protonet(identity())  # one learner: nothing compiles twice

@@ -3,6 +3,7 @@
 import inspect
 import os
 import uuid
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
@@ -20,9 +21,11 @@ from jaxmeta.learner import weighted_predict
 from jaxmeta.runs import Config, Trained, write_config
 from jaxmeta.types import MetaLearner, Task
 
-from ._base import FewShot, as_inputs
+from ._arrays import as_inputs
+from ._base import FewShot
 
 SUPPORT = "support.npz"
+MAX_SUPPORT = 1 << 30  # bytes of its arrays, of which there may be many times those of the file
 
 
 def load(cls: type, path: str | os.PathLike, learner: MetaLearner | None, options: dict) -> tuple[Any, tuple | None]:
@@ -30,13 +33,17 @@ def load(cls: type, path: str | os.PathLike, learner: MetaLearner | None, option
     known = inspect.signature(runs.load).parameters
     own = {name: value for name, value in options.items() if name not in known}
     trained = runs.load(path, learner=learner, **{n: v for n, v in options.items() if n in known})
-    _check_kind(trained.task, path, classifies=issubclass(cls, ClassifierMixin))
+    classifies = issubclass(cls, ClassifierMixin)
+    _check_kind(trained.task, path, classifies=classifies)
     file = Path(path) / SUPPORT
-    return cls(trained, **own), _read(file) if file.is_file() else None
+    return cls(trained, **own), _read(file, classifies) if file.is_file() else None
 
 
 def _check_kind(task: Task, path: str | os.PathLike, *, classifies: bool) -> None:
-    labels = jnp.issubdtype((task.support or task.query).y.dtype, jnp.integer)
+    y = (task.support or task.query).y
+    if not hasattr(y, "dtype"):
+        raise ValueError(f"`path`: the tasks of {str(path)!r} have no single array of targets, as estimators need.")
+    labels = jnp.issubdtype(y.dtype, jnp.integer)
     if labels != classifies:
         what, instead = ("labels", "FewShotClassifier") if labels else ("numbers", "FewShotRegressor")
         raise ValueError(f"`path`: {str(path)!r} was trained to predict {what}. Load it with `jaxmeta.{instead}`.")
@@ -49,6 +56,7 @@ def save(estimator: FewShot, path: str | os.PathLike, support: dict[str, np.ndar
         raise ValueError(f"`path`: {str(path)!r} exists, and nothing is overwritten. Choose another name.")
     if support is None and not isinstance(trained, Trained):
         raise ValueError("There is nothing to save yet: call `fit` first, or `load` a run folder.")
+    _check_size(sum(array.nbytes for array in (support or {}).values()))
     config = trained.config if isinstance(trained, Trained) else Config(None, {}, 0, task=estimator.task_)
     temporary = target.absolute().with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     temporary.mkdir(parents=True)
@@ -88,10 +96,18 @@ def without_objects(support: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: array.astype(str) if array.dtype == object else array for name, array in support.items()}
 
 
-def _read(file: Path) -> tuple:
+def _check_size(found: int) -> None:
+    if found > MAX_SUPPORT:
+        raise ValueError(f"the support set has {found} bytes, more than the {MAX_SUPPORT} that a folder may hold.")
+
+
+def _read(file: Path, classifies: bool) -> tuple:
+    """Examples and targets, and the classes, as `partial_fit` takes them."""
     try:
+        with zipfile.ZipFile(file) as archive:
+            _check_size(sum(member.file_size for member in archive.infolist()))
         with np.load(file, allow_pickle=False) as arrays:
             X, y = arrays["X"], arrays["y"]
-            return (X, arrays["classes"][y], arrays["classes"]) if "classes" in arrays else (X, y)
+            return (X, arrays["classes"][y], arrays["classes"]) if classifies else (X, y)
     except Exception as error:  # numpy and zipfile raise a dozen types on damaged files
         raise ValueError(f"`path`: {str(file)!r} is damaged or not a support set ({error}).") from error

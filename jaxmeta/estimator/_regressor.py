@@ -14,6 +14,7 @@ from jaxmeta.models import identity
 from jaxmeta.types import MetaLearner
 
 from . import _files
+from ._arrays import check_finite, check_range, joined
 from ._base import FewShot, support_set
 
 
@@ -34,7 +35,8 @@ class FewShotRegressor(RegressorMixin, FewShot):
       X_, y_: the support set, to which `partial_fit` adds.
 
     Raises:
-      ValueError: for examples of another shape than the learner's.
+      ValueError: for examples of another shape than the learner's; for bytes beside numbers that are not in [0, 1];
+        where the learner's outputs are not finite.
 
     Example:
       >>> import numpy as np
@@ -57,7 +59,7 @@ class FewShotRegressor(RegressorMixin, FewShot):
         if not hasattr(self, "adapted_"):
             return self.fit(X, y)
         X, y = self._targets(X, y, reset=False)
-        return self._refit(np.concatenate([self.X_, X]), np.concatenate([self.y_, y]))
+        return self._refit(joined(self.X_, X), np.concatenate([self.y_, y]))
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predictions ``[N]`` or ``[N, outputs]``, as the targets were.
@@ -74,6 +76,7 @@ class FewShotRegressor(RegressorMixin, FewShot):
             raise ValueError("`return_std`: this learner predicts no deviations; a neural process does.")
         shape = (-1, *self.y_.shape[1:])
         mean, std = (outputs[0], outputs[1]) if isinstance(outputs, Gaussian) else (outputs, None)
+        check_finite(mean)
         mean = mean.reshape(shape).astype(np.float64)
         return mean if std is None or not return_std else (mean, std.reshape(shape).astype(np.float64))
 
@@ -81,7 +84,7 @@ class FewShotRegressor(RegressorMixin, FewShot):
     def load(cls, path: str | os.PathLike, *, learner: MetaLearner | None = None, **options: Any) -> Self:
         """As `FewShotClassifier.load`."""
         estimator, support = _files.load(cls, path, learner, options)
-        return estimator if support is None else estimator._refit(*support)
+        return estimator if support is None else estimator.partial_fit(*support)
 
     def save(self, path: str | os.PathLike) -> None:
         """As `FewShotClassifier.save`."""
@@ -105,13 +108,21 @@ class FewShotRegressor(RegressorMixin, FewShot):
         return _RIDGE
 
     def _targets(self, X: Any, y: Any, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
-        options: dict[str, Any] = {"allow_nd": True, "dtype": "numeric", "multi_output": True, "y_numeric": True}
+        options: dict[str, Any] = {
+            "allow_nd": True,
+            "dtype": "numeric",
+            "multi_output": True,
+            "y_numeric": True,
+            "copy": True,
+        }
         X, y = validate_data(self, X, y, reset=reset, **options)
-        return self._check(X, reset=reset), np.asarray(y, np.float32)
+        check_range("y", y)
+        return self._check(X, reset=reset), np.array(y, np.float32)
 
     def _refit(self, X: np.ndarray, y: np.ndarray) -> Self:
+        self._adapt(support_set(X, y.reshape(len(y), -1)))
         self.X_, self.y_ = X, y
-        return self._adapt(support_set(X, y.reshape(len(y), -1)))
+        return self
 
 
 _RIDGE = r2d2(identity(), mse, init_lambda=0.01)  # one learner: nothing compiles twice

@@ -9,6 +9,7 @@ from jaxmeta.types import Batch, Task
 
 KINDS = frozenset("float64 float32 bfloat16 float16 int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool".split())
 MAX_DEPTH = 16
+MAX_AXES = 32
 
 
 def encode(task: Any) -> Any:
@@ -54,6 +55,8 @@ def _decode(tree: Any, depth: int = 0) -> Any:
     if set(tree) != {"shape", "dtype"}:
         return {name: _decode(part, depth + 1) for name, part in tree.items()}
     shape, dtype = tree["shape"], tree["dtype"]
+    if len(shape) > MAX_AXES:
+        raise ValueError(f"an array of {len(shape)} axes")
     if dtype not in KINDS or not all(isinstance(size, int) and 0 <= size < 2**31 for size in shape):
         raise ValueError(f"unknown array {tree!r}")
     return jax.ShapeDtypeStruct(tuple(shape), dtype)

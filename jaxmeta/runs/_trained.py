@@ -64,9 +64,20 @@ def load(
         task = config.task
     if task is None:
         raise ValueError(f"`path`: {str(path)!r} does not say what its tasks look like. Load it without `learner`.")
-    like = jax.eval_shape(learner.init, jax.random.key(0), task)
+    like = _parameters(learner, task, str(path))
     meta = checkpoint.restore(folder / PARAMS, like) if jax.tree.leaves(like) else like
     return Trained(learner, meta, task, config._replace(task=task))
+
+
+def _parameters(learner: MetaLearner, task: Task, path: str) -> Variables:
+    """Their shapes. The task is from a file, and a network raises what it likes for inputs that are not its own."""
+    try:
+        return jax.eval_shape(learner.init, jax.random.key(0), task)
+    except Exception as error:
+        raise ValueError(
+            f"`path`: the tasks that {path!r} describes do not fit its learner ({type(error).__name__}: {error}). Pass "
+            "the `learner` that was trained, or restore config.json."
+        ) from error
 
 
 def _of_recipe(folder: Path, data_dir: str | None, num_steps: int | None) -> tuple[MetaLearner, Task]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -74,6 +75,26 @@ def test_what_was_adapted_is_kept(run, tmp_path, capsys):
     assert adapt("mine") == 0  # adapts to the folder anew
     assert adapt(run, "--save", "mine") == 2
     assert "nothing is overwritten" in capsys.readouterr().err
+
+
+def test_names_are_shown_and_written_as_they_are(run, tmp_path, capsys):
+    """No file's name moves the cursor or becomes a picture, and one that is no text is written all the same."""
+    for i, name in enumerate((b"a:heart:.png", b"\x1b[31mred.png", b"caf\xe9.png")):
+        (tmp_path / "query" / "square" / f"{i}.png").rename(
+            os.fsdecode(os.fsencode(tmp_path / "query/square") + b"/" + name)
+        )
+    assert adapt(run, "--out", "p.csv") == 0
+    said = capsys.readouterr().out
+    assert "square/a:heart:.png" in said and "\x1b[31m" not in said and "\\x1b[31mred.png" in said
+    assert {"square/caf\\udce9.png", "square/\x1b[31mred.png"} <= {r["file"] for r in csv.DictReader(open("p.csv"))}
+    assert adapt(run, "--json", "--out", "p.json") == 0
+    for text in (capsys.readouterr().out, (tmp_path / "p.json").read_text()):
+        assert "square/caf\udce9.png" in [row["file"] for row in json.loads(text)["predictions"]]
+
+
+def test_two_outputs_of_one_name(run, tmp_path, capsys):
+    assert adapt(run, "--out", "p.csv", "--export", "p.csv") == 2
+    assert "`--export`: 'p.csv' is the same as `--out`" in capsys.readouterr().err and not (tmp_path / "p.csv").exists()
 
 
 def test_mistakes_say_what_to_do(run, tmp_path, capsys):

@@ -208,6 +208,7 @@ def test_no_folder_is_left_by_a_call_that_cannot_run(capsys, tmp_path, monkeypat
         ({"arguments": {"num_stepz": 4}}, ["no argument 'num_stepz'", "did you mean 'num_steps'"]),
         ({"arguments": {"num_steps": "4"}}, ["`num_steps` must be int, got '4'"]),
         ({"arguments": {"kernel_init": "evil"}}, ["`kernel_init`"]),
+        ({"arguments": {"meta_lr": 10**400}}, ["`meta_lr` must be float"]),
         ({"arguments": 3}, ["`arguments` must be an object"]),
         ({"seed": "x"}, ["`seed` must be a whole number"]),
         ({"format": 99}, ["format 99"]),

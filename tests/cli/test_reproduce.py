@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +87,14 @@ def test_killed_runs_are_unfinished_and_their_old_figures_do_not_count(done, tmp
     ours = read_row(TABLES["sinusoid"][0], tmp_path)
     assert [(run.status, run.step, run.found) for run in ours.runs] == [("unfinished", 9, None)]
     assert math.isnan(ours.mean) and verdict(ours.row.figure, ours.mean, ours.ci95) == ""
+
+
+def test_a_run_is_counted_once(done, tmp_path):
+    """Folder names are not seeds: of 7 and 07 one is read, and an interval needs two."""
+    row = TABLES["sinusoid"][0]
+    for end in ("7", "07"):
+        shutil.copytree(done / f"{row.name}-seed0", tmp_path / f"{row.name}-seed{end}")
+    assert [run.seed for run in read_row(row, tmp_path).runs] == [7]
 
 
 def test_a_diverged_run_is_not_tried_again(done, tmp_path, capsys):

@@ -1,0 +1,153 @@
+"""What the estimators do with input that is odd, mixed, damaged, or a stranger's."""
+
+import json
+
+import numpy as np
+import optax
+import pytest
+from nets import start_of_run
+from sklearn.base import clone
+
+import jaxmeta as jm
+from jaxmeta import FewShotClassifier, FewShotRegressor
+
+MLP = jm.protonet(jm.from_linen(jm.backbones.MLP((16,), num_outputs=8)))
+
+
+def blobs(shots=(4, 6, 5), size=5):
+    """Three clouds of points, of unequal size."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(["ant", "bee", "cow"], shots)
+    return rng.normal(size=(len(y), size)) + 4 * np.eye(size)[np.repeat([0, 1, 2], shots)], y
+
+
+def images(shots=(2, 3, 2)):
+    X = np.random.default_rng(0).integers(0, 256, (sum(shots), 28, 28, 1), np.uint8)
+    return X, np.repeat(["a", "b", "c"], shots)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return start_of_run(tmp_path_factory.mktemp("run"), "glyphs_maml", num_ways=3, features=8)
+
+
+def test_bytes_and_numbers_are_in_one_unit(run):
+    """Bytes are scaled and numbers are not: what joins the two is converted, or refused, never taken as it is."""
+    X, y = images()
+    classifier = FewShotClassifier.load(run, num_steps=1).fit(X, y)
+    p = classifier.predict_proba(X)
+    np.testing.assert_allclose(classifier.predict_proba(X / np.float32(255)), p, atol=1e-5)
+    for wrong in (X.astype(np.float32), X.astype(int), (X > 9).astype(int)):
+        with pytest.raises(ValueError, match=r"the support set is uint8.*Pass both as bytes"):
+            classifier.predict(wrong)
+        with pytest.raises(ValueError, match="the support set is uint8"):
+            classifier.partial_fit(wrong, y)
+    with pytest.raises(ValueError, match=r"`X` is uint8 and the support set is float32"):
+        FewShotClassifier.load(run).fit(X.astype(np.float32), y).predict(X)
+    parts = FewShotClassifier.load(run, num_steps=1).fit(X[:3], y[:3]).partial_fit(X[3:] / np.float32(255), y[3:])
+    np.testing.assert_allclose(parts.predict_proba(X), p, atol=1e-5)
+
+
+def test_what_is_kept_is_a_copy():
+    """A buffer that the caller fills anew must not change what came before."""
+    X, y = blobs()
+    buffer, labels = X[:8].astype(np.float32), np.arange(8, dtype=np.float32)
+    classifier, regressor = FewShotClassifier().fit(buffer, y[:8]), FewShotRegressor().fit(buffer, labels)
+    buffer[:], labels[:] = 0, 0
+    np.testing.assert_array_equal(classifier.X_, X[:8].astype(np.float32))
+    np.testing.assert_array_equal(regressor.X_, X[:8].astype(np.float32))
+    np.testing.assert_array_equal(regressor.y_, np.arange(8))
+
+
+def test_a_failed_partial_fit_changes_nothing():
+    X, y = blobs()
+    net = jm.from_linen(jm.backbones.MLP((16,), num_outputs=3))
+    fixed = FewShotClassifier(jm.maml(net, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.3), num_steps=20))
+    said = fixed.fit(X, y).predict(X).tolist()
+    with pytest.raises(ValueError, match="`y` has 4 classes"):
+        fixed.partial_fit(X[:1], ["aardvark"])  # which sorts before all others
+    assert fixed.predict(X).tolist() == said and fixed.classes_.tolist() == ["ant", "bee", "cow"]
+
+
+def test_strings_and_numbers_are_no_labels_of_one_set():
+    X, y = blobs()
+    with pytest.raises(ValueError, match="Labels must be all strings or all numbers"):
+        FewShotClassifier().fit(X, np.arange(15) % 3).partial_fit(X, y)
+    with pytest.raises(ValueError, match="Labels must be all strings or all numbers"):
+        FewShotClassifier().partial_fit(X, y, classes=[0, 1])
+
+
+def test_what_float32_cannot_hold_gets_no_answer():
+    X, y = blobs()
+    with pytest.raises(ValueError, match="`X` has values beyond"):
+        FewShotClassifier().fit(X * 1e39, y)
+    with pytest.raises(ValueError, match="`y` has values beyond"):
+        FewShotRegressor().fit(X, X[:, 0] * 1e39)
+    with pytest.raises(ValueError, match="not finite for 15 of 15 examples"):
+        FewShotClassifier().fit(X * 1e30, y).predict(X * 1e30)
+    net = jm.from_linen(jm.backbones.MLP((16,), num_outputs=1))
+    wild = jm.maml(net, jm.losses.mse, inner_optimizer=optax.sgd(1e20), num_steps=5)
+    with pytest.raises(ValueError, match="adaptation diverged"):
+        FewShotRegressor(wild).fit(X, X[:, 0]).predict(X)
+
+
+def test_fitting_again_traces_nothing():
+    traced = []
+    net = jm.from_linen(jm.backbones.MLP((16,), num_outputs=3))
+    learner = jm.maml(net, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.3), num_steps=2)
+
+    def adapt(meta, support, key=None):
+        traced.append(support.x.shape)
+        return learner.adapt(meta, support, key)
+
+    classifier = FewShotClassifier(learner._replace(adapt=adapt))
+    X, y = blobs()
+    classifier.fit(X, y).predict(X)
+    before = len(traced)
+    clone(classifier).fit(X + 1, y).predict(X)
+    assert len(traced) == before
+
+
+@pytest.mark.parametrize(
+    "arrays, text",
+    [
+        ({"X": np.full((3, 2), np.nan)}, "contains NaN"),
+        ({"X": np.zeros((3, 2), complex)}, "Complex"),
+        ({"X": np.zeros((0, 2)), "y": np.zeros(0, int)}, "0 sample"),
+        ({"y": np.zeros(2, int)}, "inconsistent numbers"),
+        ({"y": np.zeros((3, 2), int)}, "1d array"),
+        ({"y": np.array([0, 1, 2])}, "damaged or not a support set"),
+        ({"classes": np.array([["b", "a"], ["a", "b"]])}, "1d array"),
+    ],
+)
+def test_a_damaged_support_set(tmp_path, arrays, text):
+    good = {"X": np.eye(3, 2), "y": np.array([0, 1, 1]), "classes": np.array(["b", "a"])}
+    FewShotClassifier(MLP).fit(good["X"], good["classes"][good["y"]]).save(tmp_path / "own")
+    np.savez(tmp_path / "own" / "support.npz", **good)
+    again = FewShotClassifier.load(tmp_path / "own", learner=MLP)  # in whatever order the classes are
+    assert again.predict(good["X"]).tolist() == ["b", "a", "a"] and again.n_features_in_ == 2
+    np.savez(tmp_path / "own" / "support.npz", **good | arrays)
+    with pytest.raises(ValueError, match=text):
+        FewShotClassifier.load(tmp_path / "own", learner=MLP)
+
+
+def test_a_support_set_too_large_is_neither_read_nor_written(tmp_path, monkeypatch):
+    X, y = blobs()
+    classifier = FewShotClassifier(MLP).fit(X, y)
+    classifier.save(tmp_path / "own")
+    monkeypatch.setattr("jaxmeta.estimator._files.MAX_SUPPORT", 100)
+    with pytest.raises(ValueError, match="more than the 100 that a folder may hold"):
+        FewShotClassifier.load(tmp_path / "own", learner=MLP)
+    with pytest.raises(ValueError, match="more than the 100"):
+        classifier.save(tmp_path / "more")
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
+@pytest.mark.parametrize("part", [None, {"x": None}, {"y": None}, {"x": {"shape": [1] * 40, "dtype": "float32"}}])
+def test_a_strangers_task(tmp_path, part):
+    folder = start_of_run(tmp_path / "run", "sinusoid_maml")
+    about = json.loads((folder / "config.json").read_text())
+    about["task"]["support"] = part and about["task"]["support"] | part
+    (folder / "config.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"`task` does not describe|do not fit its learner|no single array of targets"):
+        FewShotRegressor.load(folder)
