@@ -25,7 +25,7 @@ class FewShotRegressor(RegressorMixin, FewShot):
 
     Args:
       learner: a `MetaLearner`; or what `jaxmeta.runs.load` returns, as `load` does; by default ridge regression on
-        the inputs themselves.
+        the inputs themselves, which wants standardised columns: put a StandardScaler before it in a pipeline.
       meta: what it has learned, ``state.meta`` after `jaxmeta.fit`; by default random initial parameters.
       batch_size: examples predicted at a time, to bound memory; by default all.
       random_state: seed of those random parameters.
