@@ -15,7 +15,7 @@ from PIL import Image
 from test_api import MODULES, public
 
 import jaxmeta as jm
-from jaxmeta.cli import main
+from jaxmeta.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.relative_to(ROOT / "docs").as_posix(): path.read_text() for path in (ROOT / "docs").rglob("*.md")}
@@ -88,7 +88,7 @@ def test_every_page_is_in_the_navigation():
 
 def commands():
     for page, text in PAGES.items():
-        for line in re.findall(r"^    (?:srun .*?)?(jaxmeta (?:train|evaluate|plan|adapt).*)$", text, re.M):
+        for line in re.findall(rf"^    (?:srun .*?)?(jaxmeta (?:{'|'.join(COMMANDS)}) .*)$", text, re.M):
             yield pytest.param(line.split("  #")[0].strip(), id=f"{page}: {line[:40]}")
 
 
@@ -98,7 +98,8 @@ def test_commands_name_what_there_is(command, capsys):
     words = command.split()
     flags = {word.split("=")[0] for word in words[1:] if word.startswith("--")}
     resumed = ["--resume", "RUN"] if "--resume" in flags else []
-    recipe = words[2:3] if words[1] in ("train", "plan") and not resumed and words[2:3] != ["--help"] else []
+    named = words[1] in ("train", "plan", "data") and not resumed and words[2:3] != ["--help"]
+    recipe = words[2:3] if named else []  # or, of data, what is done
     assert main([words[1], *recipe, *resumed, "--help"]) == 0
     shown = capsys.readouterr().out
     assert [flag for flag in flags if flag not in shown] == []
