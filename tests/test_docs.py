@@ -97,7 +97,7 @@ def test_commands_name_what_there_is(command, capsys):
     """Recipes and flags of the commands on the pages; nothing is run."""
     words = command.split()
     flags = {word.split("=")[0] for word in words[1:] if word.startswith("--")}
-    resumed = ["--resume", "RUN"] if "--resume" in flags else []
+    resumed = [word for flag in ("--resume", "--again") if flag in flags for word in (flag, "RUN")]
     named = words[1] in ("train", "plan", "data") and not resumed and words[2:3] != ["--help"]
     recipe = words[2:3] if named else []  # or, of data, what is done
     assert main([words[1], *recipe, *resumed, "--help"]) == 0

@@ -37,6 +37,7 @@ jaxmeta: learn to learn, from the command line.
 
   jaxmeta train [RECIPE] [flags]    meta-train, measure on held-out classes, write a run folder
   jaxmeta train --resume RUN        go on with a run that was cut short
+  jaxmeta train --again RUN         train anew what a run was asked to do
   jaxmeta evaluate RUN [flags]      measure a run folder again: other tasks, other inner steps
   jaxmeta adapt RUN --support DIR --predict DIR    from two folders of images to predictions
   jaxmeta compare RUN RUN ...       runs side by side: what differs, what they reached, their learning curves

@@ -86,7 +86,7 @@ def table() -> dict[tuple[str, ...], Flags]:
         for recipe, make in RECIPES.items():
             found[command, recipe] = flags(call) | flags(make)
         found[(command,)] = found[command, DEFAULT] | {"": tuple(RECIPES)}
-    found["train",] |= flags(_train.resume)
+    found["train",] |= flags(_train.resume) | flags(_train.again)
     return found
 
 

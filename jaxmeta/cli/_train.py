@@ -1,4 +1,4 @@
-"""``jaxmeta train``: a recipe with its knobs as flags, into a run folder; or a run that was cut short, further."""
+"""``jaxmeta train``: a recipe with its knobs as flags, into a run folder; one that was cut short, further; one anew."""
 
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -35,9 +35,14 @@ class Call(NamedTuple):
 
 def train(args: list[str]) -> int:
     """Meta-trains a recipe, measures it, and returns the exit code."""
-    if any(arg.split("=")[0] == "--resume" for arg in args):
-        return tyro.cli(resume, prog="jaxmeta train", args=args)
-    name, call = read("train", _call, args)
+    for flag, function in (("--resume", resume), ("--again", again)):
+        if any(arg.split("=")[0] == flag for arg in args):
+            return tyro.cli(function, prog="jaxmeta train", args=args)
+    return _start(*read("train", _call, args))
+
+
+def _start(name: str, call: Call) -> int:
+    """A new run."""
     call.compute.start()
     _check(call)
     experiment = RECIPES[name](**call.arguments)
@@ -72,6 +77,34 @@ def resume(
         raise ValueError(f"`--resume`: the run in {str(resume)!r} has finished. To train anew, choose another `--out`.")
     compute = Compute(**{**vars(compute), **config.compute})
     return run(Run(experiment, resume, config, compute, minutes, log))
+
+
+def again(
+    *,
+    again: Path,
+    seed: int | None = None,
+    out: Path | None = None,
+    minutes: float | None = None,
+    data_dir: str | None = None,
+    log: tuple[Log, ...] = (),
+    compute: Flat = HOW,
+) -> int:
+    """Trains anew what a run was asked to do, into a folder of its own.
+
+    Args:
+      again: the run folder, finished or not; it is left as it is.
+      seed: by default that of the run.
+      out: run folder, new or empty; by default the next of runs/<recipe>-<n>.
+      minutes: end training after so many, if it has not ended by then; measuring comes on top.
+      data_dir: where the data is, if not where it was.
+      log: tensorboard, wandb or both: where metrics go as well.
+      compute: how it is computed; what decides the numbers is taken from the run.
+    """
+    config = runs.build(again, data_dir)[1]
+    how = Compute(**{**vars(compute), **config.compute})
+    seed = config.seed if seed is None else seed
+    call = Call(seed, out, minutes, config.checkpoint_every, log, how, config.arguments)
+    return _start(config.recipe or "", call)
 
 
 def _call(

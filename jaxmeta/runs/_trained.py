@@ -106,4 +106,4 @@ def build(folder: Path, data_dir: str | None = None) -> tuple[Any, Config]:
         if "data_dir" not in arguments:
             raise ValueError(f"`--data-dir`: the recipe {config.recipe} reads no data.")
         arguments["data_dir"] = data_dir
-    return RECIPES[config.recipe](**arguments), config
+    return RECIPES[config.recipe](**arguments), config._replace(arguments=arguments)
