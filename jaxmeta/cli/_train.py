@@ -36,7 +36,7 @@ class Call(NamedTuple):
 def train(args: list[str]) -> int:
     """Meta-trains a recipe, measures it, and returns the exit code."""
     if any(arg.split("=")[0] == "--resume" for arg in args):
-        return tyro.cli(resume, prog="jaxmeta train", args=args)
+        return tyro.cli(resume, prog="jaxmeta train --resume RUN", args=args)
     name, call = read("train", _call, args)
     call.compute.start()
     _check(call)
