@@ -42,7 +42,12 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
 
-@pytest.mark.parametrize("page", [name for name in BLOCKS if BLOCKS[name]])
+LONG = {"howto/algorithm.md", "howto/memory.md", "migration.md"}  # they compile much
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in BLOCKS if BLOCKS[name]]
+)
 @pytest.mark.usefixtures("folder")
 def test_the_code_of_a_page_runs_in_order(page):
     names: dict = {"__name__": "page"}

@@ -147,8 +147,24 @@ def test_a_run_folder_and_back(run, tmp_path):
         classifier.save(tmp_path / "saved")
     with pytest.raises(ValueError, match=r"examples of shape \(14, 14, 1\), but this learner takes \(28, 28, 1\)"):
         classifier.fit(X[:, ::2, ::2], y)
+    with pytest.raises(ValueError, match=r'from_folder\(path, size=28, color="gray"\).x` are images as it takes'):
+        classifier.predict(X[:, ::2, ::2])
     with pytest.raises(ValueError, match="was trained to predict labels. Load it with `jaxmeta.FewShotClassifier`"):
         FewShotRegressor.load(run)
+
+
+def test_pixels_are_bytes_or_from_0_to_1(run):
+    X, y = images()
+    classifier = FewShotClassifier.load(run, num_steps=2).fit(X, y)
+    np.testing.assert_allclose(classifier.predict_proba(X / 255), classifier.predict_proba(X), atol=1e-5)
+    for wrong in (X.astype(np.float32), X.astype(int)):
+        with pytest.raises(
+            ValueError, match="pixels of up to 255, but this learner takes them from 0 to 1. Pass uint8"
+        ):
+            classifier.predict(wrong)
+    with pytest.raises(ValueError, match=r"One example is `X\[None\]`"):
+        classifier.predict(X[0])
+    assert "Trained(recipe='glyphs_maml', seed=0)" in repr(classifier) and len(repr(classifier)) < 200
 
 
 def test_a_learner_of_ones_own(tmp_path):

@@ -49,7 +49,12 @@ def settings(request, path):
     return {}
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+QUICK = {"maml_by_hand", "sinusoids", "omniglot", "your_own_images"}
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=p.stem, marks=[] if p.stem in QUICK else [pytest.mark.slow]) for p in NOTEBOOKS]
+)
 def test_it_runs(path, settings):
     first, *rest = cells(path.read_text())
     assert re.search(r"^[A-Z_]+(, [A-Z_]+)* = ", first, re.M), "its first cell sets what the test makes small"

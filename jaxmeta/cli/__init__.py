@@ -7,6 +7,7 @@ was lost, 130 stopped by Ctrl-C or SIGTERM.
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from jaxmeta.runs._names import near
 
@@ -78,8 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         if os.environ.get("JAXMETA_DEBUG"):
             raise
-        print(f"jaxmeta: error: {error}", file=sys.stderr)
+        print(f"jaxmeta: error: {_in_words(error)}", file=sys.stderr)
         return 2
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return f"{str(error.filename)!r}: you may not read or write there. Work in a folder of your own, or name one."
+    return str(error)
 
 
 def _run(args: list[str]) -> int:
@@ -114,5 +121,15 @@ def _keep_compiled_programs() -> None:
 
     from jaxmeta.datasets._files import cache_dir
 
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+    folder = cache_dir() / "xla"
+    if jax.config.values["jax_compilation_cache_dir"] is None and _can_write(folder):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def _can_write(folder: Path) -> bool:
+    """Where there is no home to keep things in, programs are compiled anew."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 import tyro
 
-from jaxmeta import datasets
 from jaxmeta.datasets._files import write_whole
-from jaxmeta.datasets._folder import read_named
+from jaxmeta.datasets._folder import read_folder, read_named
 from jaxmeta.runs._json import plain
 
 from ._sources import shown
@@ -74,9 +73,9 @@ def _adapt(
     _check_new({"--out": out, "--save": save, "--export": export})
     classifier = FewShotClassifier.load(run, num_steps=num_inner_steps, batch_size=batch_size)
     look = _look(classifier, run)
-    known = datasets.from_folder(support, **look)
+    known = read_folder(support, "--support", **look)
     classifier.fit(_ink(known.x, invert), np.repeat(known.names, known.count))
-    files, images = read_named(predict, "predict", **look)
+    files, images = read_named(predict, "--predict", **look)
     found = Predictions(files, classifier.predict_proba(_ink(images, invert)), list(known.names), None)
     found = found._replace(true=_folders(files, known.names))
     out = _write(found, out)
@@ -84,7 +83,7 @@ def _adapt(
         classifier.save(save)
     if export is not None:
         classifier.export(export)
-    print(_as_json(found)) if json else _print(found, out)
+    print(_as_json(found)) if json else _print(found, out, save, export)
     return 0
 
 
@@ -148,7 +147,7 @@ def _as_csv(found: Predictions) -> str:
     return text.getvalue()
 
 
-def _print(found: Predictions, out: Path) -> None:
+def _print(found: Predictions, out: Path, save: Path | None, export: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
     from sklearn.metrics import classification_report
@@ -164,3 +163,7 @@ def _print(found: Predictions, out: Path) -> None:
         true, said = ([shown(name) for name in names] for names in (found.true, found.said))
         report: Any = classification_report(true, said, zero_division=0.0)  # type: ignore[arg-type]
         console.print(report, soft_wrap=True)
+    if save is not None:
+        console.print(f"classifier: jaxmeta.FewShotClassifier.load({str(save)!r})", soft_wrap=True)
+    if export is not None:
+        console.print(f"program: {export}, which jax.export.deserialize reads", soft_wrap=True)

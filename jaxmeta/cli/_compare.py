@@ -44,6 +44,8 @@ def _compare(
     if out is not None:
         _draw(out, dict(zip(names, records, strict=True)))
     _print(names, records, as_json=json)
+    if out is not None and not json:
+        print(f"picture: {out}")
     return 0
 
 

@@ -61,6 +61,8 @@ def fetch(name: What, /, *, data_dir: str | None = None) -> int:
         raise ValueError(
             f"{name} cannot be fetched by a program. Ask its owners, and pass `--data-dir` where it is used."
         )
+    if Path(name).exists() and not name.isidentifier():
+        raise ValueError(f"{shown(name)!r} is here already; `jaxmeta data check` and `jaxmeta train` take it as it is.")
     print(f"{name}: prepared, in {_tfds.prepare(name if known is None else known.tfds, data_dir)}")
     return 0
 
@@ -87,7 +89,7 @@ def check(
             print(_shown_whole(text))
         if len(found.odd) > MOST:
             print(f"... and {len(found.odd) - MOST} more")
-        print(f"{shown(what)}: {good:,} images can be read, {len(found.odd):,} problems")
+        print(f"{shown(what)}: {good:,} images can be read, {len(found.odd):,} problem{'s' * (len(found.odd) != 1)}")
     return 2 if found.odd else 0
 
 

@@ -1,6 +1,7 @@
 """The flags of a command that takes a recipe: its own, and the recipe's knobs."""
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +28,9 @@ def read(command: str, call: Callable[..., Any], args: list[str]) -> tuple[str, 
     named = bool(args) and not args[0].startswith("-")
     name, rest = (args[0], args[1:]) if named else (DEFAULT, args)
     if name not in RECIPES:
-        raise ValueError(f"there is no recipe {name!r}; {near(name, RECIPES)}")
-    about = "" if named else f"\n\nThis is the default recipe; the others are {', '.join(list(RECIPES)[1:])}."
+        raise ValueError(f"there is no recipe {name!r}; {near(name, RECIPES)} See `jaxmeta list recipes`.")
+    hint = f"`jaxmeta list recipes` names the others; `jaxmeta {command} RECIPE --help` has their flags."
+    about = "" if named else f"\n\nThis is the default recipe. {hint}"
     return name, tyro.cli(_joined(call, RECIPES[name], about), prog=f"jaxmeta {command} {name}", args=rest)
 
 
@@ -50,4 +52,4 @@ def _joined(call: Callable[..., Any], recipe: Callable[..., Experiment], about: 
 def _parts(function: Callable[..., Any]) -> tuple[str, str]:
     """A docstring's explanation of the whole, and of the arguments."""
     head, _, explained = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")
-    return head.rstrip(), explained.rstrip()
+    return head.rstrip(), re.sub(r"\n {4,}", " ", explained.rstrip())  # a line each: tyro keeps some breaks

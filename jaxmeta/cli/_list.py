@@ -8,12 +8,16 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxmeta.runs._names import near
+
 What = Literal["recipes", "algorithms", "datasets", "tasks", "backbones"]
 KINDS: tuple[What, ...] = ("recipes", "algorithms", "datasets", "tasks", "backbones")
 
 
 def list_names(args: list[str]) -> int:
     """Reads the flags and returns the exit code."""
+    if args and not args[0].startswith("-") and args[0] not in KINDS:
+        raise ValueError(f"there is no `jaxmeta list {args[0]}`; {near(args[0], KINDS)}")
     return tyro.cli(_list, prog="jaxmeta list", args=args)
 
 

@@ -62,7 +62,8 @@ def _run(r: Run) -> int:
     start = init(e.learner, e.train, e.optimizer, key=jax.random.key(r.config.seed))
     begin = keeper.restore(start, mesh=mesh, shard=shard) or start
     rows = _folder.rows_until(r.folder, int(begin.step))
-    _say(f"{r.config.recipe}: {e.num_steps} steps of {e.tasks_per_step} tasks, into {r.folder}", begin)
+    tasks = f"{e.tasks_per_step} task{'s' * (e.tasks_per_step != 1)}"
+    _say(f"{r.config.recipe}: {e.num_steps} steps of {tasks}, into {r.folder}", begin)
     with ExitStack() as logs, stop_on_signals(forward=jax.process_count() > 1) as stop:
         ends = [_stopper(stop, int(begin.step)), _time_limit(r.minutes)]
         recorders = [_recorder(r.folder, rows), *_loggers(r, int(begin.step), logs)]
@@ -193,8 +194,13 @@ def _loggers(r: Run, begin: int, logs: ExitStack) -> list[Callable[[Progress], A
 def _measure(e: Experiment, meta: Variables, initial: Variables, mesh: Any, stopped: Callable[[], bool]) -> Rows:
     from rich.console import Console
 
-    with Console(quiet=not _first()).status("measuring on held-out tasks") as status:
-        say = lambda name: status.update(f"measuring on held-out tasks: {name}")
+    console = Console(quiet=not _first(), markup=False, highlight=False)
+    with console.status("measuring on held-out tasks") as status:
+
+        def say(name: str) -> None:
+            text = f"measuring on {e.test_tasks:,} held-out tasks: {name}"
+            status.update(text) if console.is_terminal else console.print(text, soft_wrap=True)
+
         stopped = stopped if jax.process_count() == 1 else lambda: False  # what all processes do, they do alike
         return measure(e, meta, initial, e.test, e.test_tasks, mesh=mesh, say=say, stopped=stopped)
 
@@ -221,7 +227,7 @@ def _finish(r: Run, e: Experiment, status: str, message: str, rows: Rows, step: 
     if rows:
         console.print(table(rows, e.published))
     if status == "finished":
-        console.print(f"run folder: {r.folder}   (again, on other tasks: jaxmeta evaluate {r.folder})", soft_wrap=True)
+        console.print(f"run folder: {r.folder}   (again, on more tasks: jaxmeta evaluate {r.folder})", soft_wrap=True)
         console.print(f"to look at: {r.folder / _folder.REPORT}", soft_wrap=True)
         return 0
     if message:

@@ -37,7 +37,7 @@ def train(args: list[str]) -> int:
     """Meta-trains a recipe, measures it, and returns the exit code."""
     for flag, function in (("--resume", resume), ("--again", again)):
         if any(arg.split("=")[0] == flag for arg in args):
-            return tyro.cli(function, prog="jaxmeta train", args=args)
+            return tyro.cli(function, prog=f"jaxmeta train {flag} RUN", args=args)
     return _start(*read("train", _call, args))
 
 

@@ -57,10 +57,12 @@ def open_image(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Any:
     Raises:
       ValueError: the bytes are not a whole image, or it has more than `max_pixels` pixels.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:  # whose words are an address in memory
+        raise ValueError(f"{where} is not an image that can be read. Replace or remove it.") from error
     except Exception as error:  # Pillow's readers raise a dozen types on damaged files
         raise ValueError(f"{where} is not an image that can be read ({error}). Replace or remove it.") from error
     if image.width * image.height > max_pixels:
@@ -113,6 +115,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
         with open(temporary, "xb") as file:
             write(file)
         os.replace(temporary, path)
+    except PermissionError as error:  # names the file that was asked for
+        raise PermissionError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

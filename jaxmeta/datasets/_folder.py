@@ -54,7 +54,19 @@ def from_folder(
     """
     if color not in ("rgb", "gray"):
         raise ValueError(f"`color` must be 'rgb' or 'gray', got {color!r}.")
-    return read_classes(Path(path), "path", lambda names: _classes(names, root, str(path)), size, color)
+    return read_folder(path, "path", root=root, size=size, color=color)
+
+
+def read_folder(
+    path: str | os.PathLike,
+    argument: str,
+    *,
+    root: str = "",
+    size: int | tuple[int, int] | None,
+    color: str = "rgb",
+) -> ClassSet:
+    """What `from_folder` reads, for callers whose own argument named the path."""
+    return read_classes(Path(path), argument, lambda names: _classes(names, root, str(path), argument), size, color)
 
 
 def read_classes(
@@ -97,11 +109,12 @@ def read_named(
         )
 
 
-def _classes(names: list[str], root: str, path: str) -> dict[str, list[str]]:
+def _classes(names: list[str], root: str, path: str, argument: str) -> dict[str, list[str]]:
     """Class name -> its files; nothing else may be there."""
     classes, odd = group(names, root, path)
     if odd:
-        raise ValueError(f"`path`: {odd[0]}")
+        more = " This is not all: `jaxmeta data check` names everything at once." if len(odd) > 1 else ""
+        raise ValueError(f"`{argument}`: {odd[0]}{more}")
     return classes
 
 
@@ -116,7 +129,7 @@ def group(names: list[str], root: str, path: str) -> tuple[dict[str, list[str]],
     below = [PurePosixPath(name) for name in names if top in PurePosixPath(name).parents]
     if not below:
         where = f" below {root!r}" if root else ""
-        return {}, [f"{path!r} holds no images{where}. Expected folders of images: class/*.jpg."]
+        return {}, [f"{path!r} holds no images{where}. Expected folders of images: {top / 'class'}/*.jpg."]
     folders = {PurePosixPath(name) for name in names if name.endswith("/")}
     holding = {folder for file in below if file not in folders for folder in file.parents}
     classes: dict[str, list[str]] = {}

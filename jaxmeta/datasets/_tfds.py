@@ -3,6 +3,7 @@
 Letters: M examples; images have h x w pixels and c channels.
 """
 
+import difflib
 import os
 from typing import Any
 
@@ -90,9 +91,11 @@ def _builder(name: Any, data_dir) -> Any:
     try:
         return tfds.builder(name, data_dir=where, file_format="array_record")
     except tfds.core.DatasetNotFoundError as error:
+        close = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), n=2)
+        hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
         raise ValueError(
             f"`name` is {name!r}, which is neither prepared in {where or 'the default folder of TFDS'} nor "
-            "known to TFDS. Check the spelling or `data_dir`, or pass your DatasetBuilder class."
+            f"known to TFDS{hint} Check the spelling or `data_dir`, or pass your DatasetBuilder class."
         ) from error
 
 

@@ -143,7 +143,7 @@ def characters(
         cpu_chunk=1 if moves and algorithm != "anil" else None,  # whose convolutions all tasks share
         log_every=25,
         test_tasks=test_tasks,
-        published="none: one network and protocol for all algorithms",
+        published="none; one network and protocol for all algorithms",
     )
 
 

@@ -94,7 +94,7 @@ def curves(
         tasks_per_step=tasks_per_step,
         log_every=100,
         test_tasks=test_tasks,
-        published="none: one protocol for all algorithms",
+        published="none; one protocol for all algorithms",
     )
 
 

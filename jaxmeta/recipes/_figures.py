@@ -65,7 +65,7 @@ def published(dataset: str, backbone: str, algorithm: str, *, num_ways: int, num
       'none known for 5-way 2-shot'
     """
     if dataset in ("folder", "grocery"):
-        return "none: these photographs and this split have no published figure"
+        return "none; these photographs and this split have no published figure"
     figure = FIGURES.get(f"{dataset} {backbone} {algorithm}")
     if figure is None:
         return f"none known for {algorithm} with {backbone} on {dataset}"

@@ -82,5 +82,5 @@ def glyphs_maml(
         eval_every=max(num_steps // 4, 1),
         eval_tasks=test_tasks,  # as many as at the end: one compilation serves both
         test_tasks=test_tasks,
-        published="none: these characters are this library's own",
+        published="none; these characters are this library's own",
     )

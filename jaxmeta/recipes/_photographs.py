@@ -1,6 +1,7 @@
 """Few-shot classification of photographs, of one's own or of groceries, by the usual algorithms on two backbones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import optax
 
 import jaxmeta as jm
 
+from ..datasets._folder import read_folder
 from ..types import ClassSet, MetaLearner, Model, Sampler
 from ._experiment import Dtype, Experiment, by_split, by_steps, compute_dtype
 from ._figures import published
@@ -120,14 +122,17 @@ def photographs(
         return photographs_of(dataset, split, data_dir, size, download)
 
     def held_out(split: str) -> Sampler:
-        return jm.tasks.episodes(data(split), **layout, num_queries=num_test_queries)
+        classes = data(split)
+        with _classes_of(split, "`num_queries` is `num_test_queries`"):
+            return jm.tasks.episodes(classes, **layout, num_queries=num_test_queries)
 
     def train() -> Sampler:
         if labels:
             sampler = jm.tasks.batches(data("train"), batch_size=batch_size)
         else:
-            ways = num_train_ways or num_ways
-            sampler = jm.tasks.episodes(data("train"), num_ways=ways, num_shots=num_shots, num_queries=num_queries)
+            classes, ways = data("train"), num_train_ways or num_ways
+            with _classes_of("train", "`num_ways` is `num_train_ways`" if num_train_ways else ""):
+                sampler = jm.tasks.episodes(classes, num_ways=ways, num_shots=num_shots, num_queries=num_queries)
         return jm.tasks.augmented(sampler, crop=crop, flip=flip, jitter=jitter)
 
     return Experiment(
@@ -172,7 +177,16 @@ def photographs_of(
             "`data_dir` is None, and the photographs are your own: pass a folder or zip with folders train and test, "
             "and in each a folder of images per class. Without any, try `--dataset grocery`."
         )
-    return jm.datasets.from_folder(data_dir, root=split, size=size or 84)
+    return read_folder(data_dir, "data_dir", root=split, size=size or 84)
+
+
+@contextmanager
+def _classes_of(split: str, note: str) -> Iterator[None]:
+    """Says in errors which classes are too few or too small, and what an argument is called here."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error} These are the classes of {split!r}{f', where {note}' if note else ''}.") from error
 
 
 def _check_ways(num_train_ways: int | None, num_ways: int, moves: bool) -> None:

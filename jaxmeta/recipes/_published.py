@@ -78,9 +78,9 @@ def published(figures: Mapping[str, Figure], name: str) -> str:
 
     Example:
       >>> published({}, "omniglot_maml_7w1s")
-      'none: there is no figure for omniglot_maml_7w1s'
+      'none; there is no figure for omniglot_maml_7w1s'
     """
-    return str(figures[name]) if name in figures else f"none: there is no figure for {name}"
+    return str(figures[name]) if name in figures else f"none; there is no figure for {name}"
 
 
 def row(

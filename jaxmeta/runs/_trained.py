@@ -27,6 +27,9 @@ class Trained(NamedTuple):
     task: Task
     config: Config
 
+    def __repr__(self) -> str:
+        return f"Trained(recipe={self.config.recipe!r}, seed={self.config.seed})"
+
 
 def load(
     path: str | os.PathLike,

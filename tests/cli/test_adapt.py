@@ -70,6 +70,8 @@ def test_images_without_labels_get_no_report(run, tmp_path, capsys):
 
 def test_what_was_adapted_is_kept(run, tmp_path, capsys):
     assert adapt(run, "--save", "mine", "--export", "mine.jax") == 0
+    said = capsys.readouterr().out
+    assert "classifier: jaxmeta.FewShotClassifier.load('mine')" in said and "program: mine.jax, which" in said
     again = jm.FewShotClassifier.load("mine")
     assert again.classes_.tolist() == ["square", "stripes"] and (tmp_path / "mine.jax").stat().st_size > 1000
     assert adapt("mine") == 0  # adapts to the folder anew
@@ -99,12 +101,12 @@ def test_two_outputs_of_one_name(run, tmp_path, capsys):
 
 def test_mistakes_say_what_to_do(run, tmp_path, capsys):
     assert adapt(run, support="nowhere") == 2
-    assert "'nowhere' does not exist. Check the path." in capsys.readouterr().err
+    assert "`--support`: 'nowhere' does not exist. Check the path." in capsys.readouterr().err
     assert adapt("support") == 2
     assert "not a run folder" in capsys.readouterr().err
     (tmp_path / "query" / "notes.txt").write_text("hello")
     assert adapt(run) == 2
-    assert "'notes.txt' in 'query' is not an image file. Remove it" in capsys.readouterr().err
+    assert "`--predict`: 'notes.txt' in 'query' is not an image file. Remove it" in capsys.readouterr().err
     for i in range(4):
         (tmp_path / "support" / f"more{i}").mkdir()
         Image.new("L", (9, 9)).save(tmp_path / "support" / f"more{i}" / "a.png")

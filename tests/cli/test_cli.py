@@ -97,6 +97,10 @@ def test_list(capsys):
 def test_unknown_names(capsys, tmp_path):
     fails(capsys, ["trian"], "did you mean 'train'?")
     fails(capsys, ["train", "sinusoid_mamal"], "no recipe 'sinusoid_mamal'; did you mean 'sinusoid_maml'")
+    fails(capsys, ["train", "sinusoid_mamal"], f"and {len(RECIPES) - 20} more. See `jaxmeta list recipes`.")
+    fails(capsys, ["list", "algoritms"], "no `jaxmeta list algoritms`; did you mean 'algorithms'?")
+    assert main(["train", "--resume", "runs/a", "--num-steps", "3"]) == 2
+    assert "jaxmeta train --resume RUN --help" in " ".join("".join(capsys.readouterr()).split())
     assert main(["train", "sinusoid_maml", "--num-stepz", "3"]) == 2
     assert "--num-steps" in "".join(capsys.readouterr())
 
@@ -117,6 +121,14 @@ def test_run_folder_of_images(name, tmp_path, capsys):
     assert rows[-2].startswith("random initialisation, after") and rows[-1] == "nearest neighbour on pixels"
     assert results["status"] == "finished" and results["step"] == 4
     assert results["published"].split(" (")[0] in capsys.readouterr().out
+
+
+def test_a_folder_that_may_not_be_written(capsys, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", "runs")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # a chmod would not keep root out
+    fails(capsys, ["train", *SINE], "'runs': you may not read or write there. Work in a folder of your own, or name")
 
 
 def test_run_folder_of_regression(sine):

@@ -102,7 +102,7 @@ def test_many_problems_are_counted(tmp_path, capsys):
     assert main(["data", "check", str(tmp_path / "bad.zip")]) == 2
     said = capsys.readouterr().out
     assert said.count("is not an image that can be read") == 20 and "... and 10 more" in said
-    assert "0 images can be read, 30 problems" in said
+    assert "0 images can be read, 30 problems" in said and " object at 0x" not in said
 
 
 @pytest.mark.skipif(os.name == "nt", reason="such names are not allowed there")
@@ -139,6 +139,8 @@ def test_words_that_are_wrong(photos, capsys, tmp_path):
     assert "`--root` is a sub-folder" in fails(capsys, "check", "omniglot", "--root", "x")
     assert "Omniglot is not in" in fails(capsys, "check", "omniglot")
     assert "miniimagenet cannot be fetched by a program" in fails(capsys, "fetch", "miniimagenet")
+    assert "is here already; `jaxmeta data check`" in fails(capsys, "fetch", photos)
+    assert "did you mean 'omniglot'" in fails(capsys, "check", "omniglott")
     (tmp_path / "nothing").mkdir()
     assert "holds no images" in fails(capsys, "preview", tmp_path / "nothing", "--out", tmp_path / "c.png")
     assert main(["data"]) == main(["data", "check", "--help"]) == 0

@@ -67,6 +67,7 @@ def test_show_trains_nothing_and_json_is_alone(done, capsys, tmp_path):
     assert "after 10 steps" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_cut_short_is_gone_on_with(tmp_path, capsys):
     call = ["reproduce", "sinusoid", "--num-steps", "1000", "--test-tasks", "8", "--out", str(tmp_path)]
     assert main([*call, "--minutes", "0", "--json"]) == 0  # ends after the first interval
@@ -152,6 +153,7 @@ def test_hardware_and_commit(tmp_path):
     assert commit(tmp_path).endswith("+")
 
 
+@pytest.mark.slow
 def test_a_signal_keeps_the_run_and_ends_the_table(tmp_path):
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     call = [sys.executable, "-m", "jaxmeta", "reproduce", "sinusoid", "--num-steps", "100000000", "--seeds", "2"]

@@ -90,6 +90,7 @@ def test_link_inside_is_read(tmp_path):
 BAD = {
     "no class": ({"1.png": encoded()}, {}, "'1.png' in .* is in no class folder"),
     "text": ({"a/1.png": encoded(), "a/notes.txt": b"hi"}, {}, "'a/notes.txt' in .* is not an image file"),
+    "two at once": ({"a/n.txt": b"hello", "1.png": encoded()}, {}, "This is not all: `jaxmeta data check` names every"),
     "text named png": ({"a/1.png": b"hello"}, {}, "'a/1.png' in .* is not an image that can be read"),
     "postscript": (
         {"a/1.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"},

@@ -101,6 +101,16 @@ def test_what_is_wrong_is_said_before_any_work(own, tmp_path):
     with pytest.raises(ValueError, match="is 5 \\+ 15 = 20 but class 'test0' has only 5 examples"):
         layout = {"num_ways": 3, "num_queries": 1, "num_shots": 5, "num_test_queries": 15}
         photographs(data_dir=own, **layout, size=16, algorithm="rfs").prepare()
+    with pytest.raises(ValueError, match="the classes of 'test', where `num_queries` is `num_test_queries`"):
+        photographs(data_dir=own, **layout, size=16).prepare()
+    with pytest.raises(ValueError, match=r"These are the classes of 'train', where `num_ways` is `num_train_ways`"):
+        photographs(data_dir=own, num_train_ways=99, **SMALL).prepare()
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "cat" / "1.png")
+    with pytest.raises(
+        ValueError, match=r"`data_dir`: .* holds no images below 'test'. Expected .*: test/class/\*.jpg"
+    ):
+        photographs(data_dir=str(tmp_path), **SMALL).prepare()
 
 
 def test_published_splits_reach_the_recipe(tmp_path):
@@ -119,7 +129,7 @@ def test_figures_are_of_things_that_there_are():
         assert dataset in get_args(Dataset) and algorithm in get_args(Algorithm)
         text = published(dataset, backbone, algorithm, num_ways=5, num_shots=5)
         assert text.startswith(FIGURES[name].five) or text == "none known for 5-way 5-shot"
-    assert published("grocery", "conv4", "protonet", num_ways=5, num_shots=5).startswith("none: ")
+    assert published("grocery", "conv4", "protonet", num_ways=5, num_shots=5).startswith("none; ")
 
 
 def test_grocery():

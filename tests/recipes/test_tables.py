@@ -130,7 +130,7 @@ def test_reptile_goes_all_of_the_way_first_and_none_last():
 
 
 def test_settings_without_a_figure_say_so():
-    assert RECIPES["omniglot_maml"](num_ways=7).published == "none: there is no figure for omniglot_maml_7w1s"
+    assert RECIPES["omniglot_maml"](num_ways=7).published == "none; there is no figure for omniglot_maml_7w1s"
     assert RECIPES["omniglot_anil"](num_ways=5).published.startswith("none")
 
 
