@@ -42,8 +42,8 @@ def adapt(args: list[str]) -> int:
 def _adapt(
     run: Annotated[Path, tyro.conf.Positional],
     *,
-    support: Path,
     predict: Path,
+    support: Path | None = None,
     out: Path | None = None,
     invert: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     num_inner_steps: int | None = None,
@@ -58,8 +58,9 @@ def _adapt(
 
     Args:
       run: a run folder that `jaxmeta train` made, or one that was saved here.
-      support: a folder or zip with a folder of images for each class: class/*.jpg. A few of each are enough.
       predict: a folder or zip of images; where they too lie in folders named by their classes, a report compares.
+      support: a folder or zip with a folder of images for each class: class/*.jpg. A few of each are enough. What was
+        saved here needs none: it has learned already.
       out: file of all predictions and probabilities, .csv or .json; by default the next free predictions-<n>.csv.
       invert: exchange black and white, for dark drawings on white paper: characters are trained on as white on black.
       num_inner_steps: steps of adaptation; those of the recipe by default.
@@ -73,11 +74,14 @@ def _adapt(
     _check_new({"--out": out, "--save": save, "--export": export})
     classifier = FewShotClassifier.load(run, num_steps=num_inner_steps, batch_size=batch_size)
     look = _look(classifier, run)
-    known = read_folder(support, "--support", **look)
-    classifier.fit(_ink(known.x, invert), np.repeat(known.names, known.count))
+    if support is not None:
+        known = read_folder(support, "--support", **look)
+        classifier.fit(_ink(known.x, invert), np.repeat(known.names, known.count))
+    elif not hasattr(classifier, "classes_"):
+        raise ValueError(f"`--support`: {str(run)!r} has not learned any classes yet. Pass a folder of class/*.jpg.")
+    classes = tuple(map(str, classifier.classes_))
     files, images = read_named(predict, "--predict", **look)
-    found = Predictions(files, classifier.predict_proba(_ink(images, invert)), list(known.names), None)
-    found = found._replace(true=_folders(files, known.names))
+    found = Predictions(files, classifier.predict_proba(_ink(images, invert)), list(classes), _folders(files, classes))
     out = _write(found, out)
     if save is not None:
         classifier.save(save)

@@ -75,6 +75,10 @@ def test_what_was_adapted_is_kept(run, tmp_path, capsys):
     again = jm.FewShotClassifier.load("mine")
     assert again.classes_.tolist() == ["square", "stripes"] and (tmp_path / "mine.jax").stat().st_size > 1000
     assert adapt("mine") == 0  # adapts to the folder anew
+    assert main(["adapt", "mine", "--predict", "query", "--out", "again.csv"]) == 0  # or has learned already
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / "predictions-1.csv").read_text()
+    assert main(["adapt", str(run), "--predict", "query"]) == 2
+    assert "has not learned any classes yet. Pass a folder" in capsys.readouterr().err
     assert adapt(run, "--save", "mine") == 2
     assert "nothing is overwritten" in capsys.readouterr().err
 
