@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+LARGEST = 16  # of a float pixel, even where mean and deviation are taken off: what is larger was meant as a byte
+
 
 def as_inputs(x: Any) -> Any:
     """Examples as the learner was trained on them: bytes are pixels, scaled to [0, 1]; numbers become floats.
@@ -59,6 +61,36 @@ def check_finite(values: Any) -> None:
             f"the learner's outputs are not finite for {bad.sum()} of {len(flat)} examples: its adaptation diverged. "
             "Scale `X` as in training, or adapt by fewer or smaller steps."
         )
+
+
+def check_pixels(X: np.ndarray, shape: tuple[int, ...] | None) -> None:
+    """Where examples of training were images, pixels that are not bytes go from 0 to 1."""
+    if X.dtype != np.uint8 and is_image(shape) and np.max(X, initial=0) > LARGEST:
+        raise ValueError(
+            f"`X` has {X.dtype} pixels of up to {np.max(X):g}, but this learner takes them from 0 to 1. Pass "
+            "uint8, which is scaled, or divide by 255."
+        )
+
+
+def advice(X: np.ndarray, expected: tuple[int, ...]) -> str:
+    """What to do where examples have another shape than in training."""
+    if X.shape == expected:
+        return "One example is `X[None]`."
+    if not is_image(expected):
+        return "Convert them first."
+    size = expected[0] if expected[0] == expected[1] else expected[:2]
+    color = "" if expected[-1] == 3 else ', color="gray"'
+    return f"`jaxmeta.datasets.from_folder(path, size={size}{color}).x` are images as it takes them."
+
+
+def is_image(shape: tuple[int, ...] | None) -> bool:
+    """Whether an example of this shape is an image, grey or RGB.
+
+    Example:
+      >>> is_image((84, 84, 3)), is_image((84,)), is_image(None)
+      (True, False, False)
+    """
+    return shape is not None and len(shape) == 3 and shape[-1] in (1, 3)
 
 
 def padded(array: np.ndarray) -> np.ndarray:

@@ -16,9 +16,7 @@ from jaxmeta.learner import weighted_predict
 from jaxmeta.runs import Trained
 from jaxmeta.types import Batch, MetaLearner, Task, Variables
 
-from ._arrays import as_inputs, check_range, check_units, padded
-
-LARGEST = 16  # of a float pixel, even where mean and deviation are taken off: what is larger was meant as a byte
+from ._arrays import advice, as_inputs, check_pixels, check_range, check_units, padded
 
 
 class FewShot(BaseEstimator):
@@ -70,16 +68,12 @@ class FewShot(BaseEstimator):
         expected = self.input_shape if reset else self.X_.shape[1:]
         if expected is not None and X.shape[1:] != expected:
             raise ValueError(
-                f"`X` has examples of shape {X.shape[1:]}, but this learner takes {expected}. {_advice(X, expected)}"
-            )
-        if X.dtype != np.uint8 and is_image(self.input_shape) and np.max(X, initial=0) > LARGEST:
-            raise ValueError(
-                f"`X` has {X.dtype} pixels of up to {np.max(X):g}, but this learner takes them from 0 to 1. Pass "
-                "uint8, which is scaled, or divide by 255."
+                f"`X` has examples of shape {X.shape[1:]}, but this learner takes {expected}. {advice(X, expected)}"
             )
         if not reset:
             check_units(self.X_, X)
         check_range("X", X)
+        check_pixels(X, self.input_shape)
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1 or None, got {self.batch_size}.")
         return X
@@ -120,26 +114,6 @@ class FewShot(BaseEstimator):
 def support_set(x: np.ndarray, y: np.ndarray, ways: np.ndarray | None = None) -> Batch:
     """The examples as they are: a learner that draws mini-batches must not draw padding."""
     return Batch(jnp.asarray(as_inputs(x)), jnp.asarray(y), ways=None if ways is None else jnp.asarray(ways))
-
-
-def is_image(shape: tuple[int, ...] | None) -> bool:
-    """Whether an example of this shape is an image, grey or RGB.
-
-    Example:
-      >>> is_image((84, 84, 3)), is_image((84,)), is_image(None)
-      (True, False, False)
-    """
-    return shape is not None and len(shape) == 3 and shape[-1] in (1, 3)
-
-
-def _advice(X: np.ndarray, expected: tuple[int, ...]) -> str:
-    if X.shape == expected:
-        return "One example is `X[None]`."
-    if not is_image(expected):
-        return "Convert them first."
-    size = expected[0] if expected[0] == expected[1] else expected[:2]
-    color = "" if expected[-1] == 3 else ', color="gray"'
-    return f"`jaxmeta.datasets.from_folder(path, size={size}{color}).x` are images as it takes them."
 
 
 @lru_cache(maxsize=16)
