@@ -20,13 +20,12 @@ import jaxmeta as jm
 from jaxmeta import FewShotClassifier, FewShotRegressor
 
 MLP = jm.protonet(jm.from_linen(jm.backbones.MLP((16,), num_outputs=8)))
-RIDGE = jm.r2d2(jm.from_linen(jm.backbones.MLP((32,), num_outputs=None)), jm.losses.mse, init_lambda=0.01)
+RIDGE = jm.r2d2(jm.from_linen(jm.backbones.MLP((64,), num_outputs=None)), jm.losses.mse, init_lambda=0.1)
 CLOSURE = "a learner is made of closures, which pickle cannot take; `save` and `load` keep it, cloudpickle ships it"
 WAIVED = {
     "check_estimators_pickle": CLOSURE,
     "check_estimators_overwrite_params": CLOSURE + ": the check compares pickles",
     "check_methods_subset_invariance": "float32 products of another size round otherwise, beyond the 1e-7 asked for",
-    "check_fit_idempotent": "near 100 a float32 ridge solve with so small a lambda is not finite, as `predict` says",
 }
 
 
