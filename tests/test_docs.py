@@ -42,7 +42,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
 
-LONG = {"howto/algorithm.md", "howto/memory.md", "migration.md"}  # they compile much
+LONG = {"tutorial.md", "howto/algorithm.md", "howto/memory.md", "migration.md"}  # they compile much
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,11 @@ def params(run: dict) -> np.ndarray:
     return np.concatenate([run[name].ravel() for name in sorted(run) if name.startswith("params/")])
 
 
-SLOW = [pytest.param(s, marks=pytest.mark.slow) for s in ((4, 1, "--fsdp"), (2, 2))]
+SLOW = [pytest.param(s, marks=pytest.mark.slow) for s in ((4, 1, "--fsdp"), (2, 2), (2, 2, "--fsdp"))]
 
 
 @needs_omniglot
-@pytest.mark.parametrize("spread", [(4,), (2, 2, "--fsdp"), *SLOW], ids=str)
+@pytest.mark.parametrize("spread", [(4,), *SLOW], ids=str)
 def test_200_steps_in_float64_are_those_of_one_device(spread):
     (alone,), runs = ran(), ran(*spread)
     for run in runs:

@@ -106,7 +106,7 @@ def test_unknown_names(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["glyphs_maml", "omniglot_protonet_5w1s", pytest.param("omniglot_maml_5w1s", marks=pytest.mark.slow)]
+    "name", ["glyphs_maml", *(pytest.param(f"omniglot_{n}_5w1s", marks=pytest.mark.slow) for n in ("protonet", "maml"))]
 )
 def test_run_folder_of_images(name, tmp_path, capsys):
     data = ["--data-dir", str(OMNIGLOT)] if name.startswith("omniglot") else []
