@@ -153,14 +153,13 @@ def crammer_singer(
     def refine(_, choices):
         free, best, least = choices
         found = solve(free, *still)
-        better = violation(*found) < least
-        return choose(*found[1:]), jnp.where(better, free, best), jnp.where(better, violation(*found), least)
+        residual = violation(*found)
+        best = jnp.where(residual < least, free, best)  # on ties the choices may cycle
+        return choose(*found[1:]), best, jnp.fmin(residual, least)
 
     still = jax.lax.stop_gradient((quadratic, cost, upper))
     free = choose(*_interior_point(*still, sums, num_steps))
-    _, best, _ = jax.lax.fori_loop(
-        0, REFINEMENTS + 1, refine, (free, free, jnp.asarray(jnp.inf, dtype))
-    )  # ties may cycle
+    _, best, _ = jax.lax.fori_loop(0, REFINEMENTS + 1, refine, (free, free, jnp.asarray(jnp.inf, dtype)))
     a, slack, multiplier = solve(best, quadratic, cost, upper)
     return jnp.where(real[:, None], C * a.reshape(num, width), 0), violation(a, slack, multiplier)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 import tyro
 
-from jaxmeta.datasets._files import write_whole
+from jaxmeta.datasets._files import write_bytes
 from jaxmeta.datasets._folder import read_folder, read_named
 from jaxmeta.runs._json import plain
 
@@ -66,7 +66,7 @@ def _adapt(
       num_inner_steps: steps of adaptation; those of the recipe by default.
       batch_size: images predicted at a time.
       save: a new folder for the adapted classifier, for `jaxmeta.FewShotClassifier.load`.
-      export: a file for the adapted classifier as a program that needs only jax.
+      export: a file for the adapted classifier as a program that needs only jax and flatbuffers.
       json: print JSON in place of the table.
     """
     from jaxmeta import FewShotClassifier
@@ -124,11 +124,7 @@ def _folders(files: list[str], classes: tuple[str, ...]) -> list[str] | None:
 def _write(found: Predictions, out: Path | None) -> Path:
     path = out or next(p for n in range(1, 10**6) if not (p := Path(f"predictions-{n}.csv")).exists())
     text = _as_json(found) + "\n" if path.suffix == ".json" else _as_csv(found)
-
-    def write(file) -> None:
-        file.write(text.encode(errors="backslashreplace"))  # names of files need not be text
-
-    write_whole(path, write)
+    write_bytes(path, text.encode(errors="backslashreplace"))  # names of files need not be text
     return path
 
 

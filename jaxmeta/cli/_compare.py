@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import tyro
 
+from jaxmeta.datasets._files import write_whole
 from jaxmeta.runs._json import plain
 
-from . import _folder
 from ._records import Record, clean, headline, read_record
 
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -164,4 +164,4 @@ def _draw(out: Path, records: dict[str, Record]) -> None:
     if not drawn:
         raise ValueError("`--out`: none of the runs has logged a step yet, so there is nothing to draw.")
     figure = plots.learning_curves(drawn)
-    _folder.write_whole(out, lambda file: figure.savefig(file, format=out.suffix[1:].lower()))
+    write_whole(out, lambda file: figure.savefig(file, format=out.suffix[1:].lower()))

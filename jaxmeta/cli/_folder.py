@@ -23,7 +23,7 @@ from typing import Any
 
 import jax
 
-from jaxmeta.datasets._files import write_whole
+from jaxmeta.datasets._files import write_bytes
 from jaxmeta.runs._json import plain, read_json
 
 CHECKPOINTS, METRICS, TIMING, RESULTS = "checkpoints", "metrics.jsonl", "timing.jsonl", "results.json"
@@ -67,19 +67,12 @@ def rows_until(folder: Path, step: int) -> list[dict[str, Any]]:
     """The rows of the metrics up to a step; those after it, which a run that goes on will write again, are removed."""
     kept = {path: _lines_until(path, step) for path in (folder / METRICS, folder / TIMING) if path.is_file()}
     for path, lines in kept.items() if jax.process_index() == 0 else ():
-        _rewrite(path, lines)
+        write_bytes(path, b"".join(lines))
     return [json.loads(line) for line in kept.get(folder / METRICS, ())]
 
 
 def _lines_until(path: Path, step: int) -> list[bytes]:
     return [line for line in path.read_bytes().splitlines(keepends=True) if _at(line) <= step]
-
-
-def _rewrite(path: Path, lines: list[bytes]) -> None:
-    def write(file) -> None:
-        file.writelines(lines)
-
-    write_whole(path, write)
 
 
 def _at(line: bytes) -> float:

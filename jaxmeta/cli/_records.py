@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxmeta.runs._config import CONFIG
-from jaxmeta.runs._json import MAX_BYTES
+from jaxmeta.runs._json import read_json
 
 from . import _folder
 from ._progress import show
@@ -94,20 +94,16 @@ def headline(record: Record) -> dict[str, str]:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    text, where = _text(path, MAX_BYTES), repr(str(path))
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} cannot be read as JSON ({error}); it is damaged.") from error
+    found = read_json(path)
     if not isinstance(found, dict):
-        raise ValueError(f"{where} should hold an object, got {type(found).__name__}; it is damaged.")
+        raise ValueError(f"{str(path)!r} should hold an object, got {type(found).__name__}; it is damaged.")
     return found
 
 
 def _rows(path: Path) -> list[dict[str, float]]:
     """The numbers of every whole line that has a step; a line that was cut short is left out."""
     rows = []
-    for line in _text(path, MOST_BYTES).splitlines() if path.is_file() else ():
+    for line in _text(path).splitlines() if path.is_file() else ():
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
@@ -117,9 +113,9 @@ def _rows(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _text(path: Path, most: int) -> str:
-    if (size := path.stat().st_size) > most:
-        raise ValueError(f"{str(path)!r} has {size:,} bytes, more than the {most:,} that are read.")
+def _text(path: Path) -> str:
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise ValueError(f"{str(path)!r} has {size:,} bytes, more than the {MOST_BYTES:,} that are read.")
     return path.read_text(encoding="utf-8", errors="replace")
 
 

@@ -6,11 +6,10 @@ import shlex
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import jax
 
-from jaxmeta.datasets._files import write_whole
+from jaxmeta.datasets._files import write_bytes
 
 from . import _folder, _html
 from ._records import Record, clean, read_record, value
@@ -46,12 +45,7 @@ PICTURES = {  # file: alternative text, caption
 
 def write_report(folder: Path) -> None:
     """Writes the page from what lies in a run folder."""
-    text = report(read_record(folder))
-
-    def write(file: Any) -> None:
-        file.write(text.encode("utf-8", "replace"))
-
-    write_whole(folder / _folder.REPORT, write)
+    write_bytes(folder / _folder.REPORT, report(read_record(folder)).encode("utf-8", "replace"))
 
 
 def report(record: Record) -> str:

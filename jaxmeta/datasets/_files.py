@@ -107,6 +107,15 @@ def places(name: str, data_dir: str | os.PathLike | None) -> list[Path]:
     return ([Path(root) / name] if root else []) + [cache_dir() / name]
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file entirely or not at all."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+
+    write_whole(path, write)
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Writes a file entirely or not at all: to a temporary neighbour that then takes the name."""
     path.parent.mkdir(parents=True, exist_ok=True)

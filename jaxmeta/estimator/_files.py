@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 
 from jaxmeta import checkpoint, runs
-from jaxmeta.datasets._files import write_whole
+from jaxmeta.datasets._files import write_bytes
 from jaxmeta.learner import weighted_predict
 from jaxmeta.runs import Config, Trained, write_config
 from jaxmeta.types import MetaLearner, Task
@@ -83,12 +83,7 @@ def export(estimator: FewShot, path: str | os.PathLike, read: Callable, platform
     dtype = np.uint8 if estimator.X_.dtype == np.uint8 else np.float32
     shape = (*jax.export.symbolic_shape("examples"), *estimator.X_.shape[1:])
     exported = jax.export.export(program, platforms=platforms)(jax.ShapeDtypeStruct(shape, dtype))
-    data = exported.serialize()
-
-    def write(file) -> None:
-        file.write(data)
-
-    write_whole(Path(path), write)
+    write_bytes(Path(path), bytes(exported.serialize()))
 
 
 def without_objects(support: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxmeta.datasets._files import write_whole
+from jaxmeta.datasets._files import write_bytes
 
 MAX_BYTES = 1 << 20  # of a file that is read
 
@@ -14,11 +14,7 @@ MAX_BYTES = 1 << 20  # of a file that is read
 def write_json(path: Path, value: Any) -> None:
     """Writes a file entirely or not at all."""
     text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-    def write(file) -> None:
-        file.write(text.encode())
-
-    write_whole(path, write)
+    write_bytes(path, text.encode())
 
 
 def read_json(path: Path) -> Any:
