@@ -138,8 +138,10 @@ def test_a_run_folder_and_back(run, tmp_path):
     X, y = images()
     classifier = FewShotClassifier.load(run, num_steps=2).fit(X, y)
     classifier.save(tmp_path / "saved")
-    again = FewShotClassifier.load(tmp_path / "saved", num_steps=2)  # support set and all
+    again = FewShotClassifier.load(tmp_path / "saved")  # support set, inner steps and all
     np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
+    other = FewShotClassifier.load(tmp_path / "saved", num_steps=1)
+    assert np.abs(other.predict_proba(X) - classifier.predict_proba(X)).max() > 1e-3
     assert again.classes_.tolist() == ["a", "b", "c"] and again.input_shape == (28, 28, 1)
     assert clone(classifier).fit(X, y).predict(X).tolist() == classifier.predict(X).tolist()
     with pytest.raises(ValueError, match="exists, and nothing is overwritten"):
@@ -170,6 +172,8 @@ def test_a_learner_of_ones_own(tmp_path):
     with pytest.raises(ValueError, match="a learner of your own: pass it as `learner`"):
         FewShotClassifier.load(tmp_path / "own")
     assert FewShotClassifier.load(tmp_path / "own", learner=MLP).score(X, y) == 1.0
+    with pytest.raises(ValueError, match="a `learner` of your own has its steps"):
+        FewShotClassifier.load(tmp_path / "own", learner=MLP, num_steps=3)
     other = jm.protonet(jm.from_linen(jm.backbones.MLP((7,), num_outputs=8)))
     with pytest.raises(ValueError, match=r"params/dense0/kernel: float32\[5, 16\] instead of float32\[5, 7\]"):
         FewShotClassifier.load(tmp_path / "own", learner=other)

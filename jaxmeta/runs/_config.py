@@ -24,6 +24,7 @@ class Config(NamedTuple):
       seed: of everything random.
       checkpoint_every: steps between checkpoints.
       compute: how the outer optimizer saw the gradients.
+      num_inner_steps: with how many a saved estimator adapts, or None for those of the recipe's headline figure.
       task: shapes of a training task, `jax.ShapeDtypeStruct` in place of arrays, or None where they are not known.
     """
 
@@ -32,6 +33,7 @@ class Config(NamedTuple):
     seed: int
     checkpoint_every: int = 500
     compute: Mapping[str, Any] = MappingProxyType({})
+    num_inner_steps: int | None = None
     task: Task | None = None
 
 
@@ -72,13 +74,13 @@ def _must(about: dict) -> dict[str, Any]:
 def _check(config: Config, where: str) -> None:
     from jaxmeta.recipes import RECIPES
 
-    recipe, arguments, seed, every, compute, _ = config
+    recipe, arguments, seed, every, compute, steps, _ = config
     if not isinstance(arguments, dict):
         raise ValueError(f"{where}: `arguments` must be an object, got {arguments!r}.")
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise ValueError(f"{where}: `seed` must be a whole number, got {seed!r}.")
     how = compute if isinstance(compute, dict) else {}
-    check_arguments(_how, {"checkpoint_every": every, **how}, where)
+    check_arguments(_how, {"checkpoint_every": every, "num_inner_steps": steps, **how}, where)
     if recipe is None:
         return
     if not isinstance(recipe, str) or recipe not in RECIPES:
@@ -86,5 +88,11 @@ def _check(config: Config, where: str) -> None:
     check_arguments(RECIPES[recipe], arguments, where)
 
 
-def _how(checkpoint_every: int, accumulate: int, clip_norm: float | None, guard: Literal["step", "task"]) -> None:
+def _how(
+    checkpoint_every: int,
+    num_inner_steps: int | None,
+    accumulate: int,
+    clip_norm: float | None,
+    guard: Literal["step", "task"],
+) -> None:
     """The types of what a configuration says beside the recipe's arguments."""

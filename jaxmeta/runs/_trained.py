@@ -44,7 +44,8 @@ def load(
       path: a folder that `jaxmeta train`, or an estimator's ``save``, made.
       learner: for what a learner of one's own has learned; by default the recipe's is built again.
       data_dir: the data's folder, for older runs, which do not say what their tasks look like.
-      num_steps: inner steps of adaptation; by default those of the recipe's headline figure.
+      num_steps: inner steps of adaptation; by default those with which an estimator was saved, or of the recipe's
+        headline figure.
 
     Raises:
       ValueError: if it is not a run folder, or of another learner: then the leaves that differ are named.
@@ -60,16 +61,17 @@ def load(
       ['dense0', 'dense1', 'head']
     """
     folder = Path(path)
-    config = read_config(folder)
     if learner is None:
-        learner, task = _of_recipe(folder, data_dir, num_steps)
+        learner, config = _of_recipe(folder, data_dir, num_steps)
+    elif num_steps is not None:
+        raise ValueError(f"`num_steps` is {num_steps}, but a `learner` of your own has its steps: build it with those.")
     else:
-        task = config.task
-    if task is None:
+        config = read_config(folder)
+    if (task := config.task) is None:
         raise ValueError(f"`path`: {str(path)!r} does not say what its tasks look like. Load it without `learner`.")
     like = _parameters(learner, task, str(path))
     meta = checkpoint.restore(folder / PARAMS, like) if jax.tree.leaves(like) else like
-    return Trained(learner, meta, task, config._replace(task=task))
+    return Trained(learner, meta, task, config)
 
 
 def _parameters(learner: MetaLearner, task: Task, path: str) -> Variables:
@@ -83,14 +85,15 @@ def _parameters(learner: MetaLearner, task: Task, path: str) -> Variables:
         ) from error
 
 
-def _of_recipe(folder: Path, data_dir: str | None, num_steps: int | None) -> tuple[MetaLearner, Task]:
+def _of_recipe(folder: Path, data_dir: str | None, num_steps: int | None) -> tuple[MetaLearner, Config]:
     e, config = build(folder, data_dir)
-    task = config.task or e.example
-    if num_steps is None:
-        return e.headline, task
+    steps = config.num_inner_steps if num_steps is None else num_steps
+    config = config._replace(task=config.task or e.example, num_inner_steps=steps)
+    if steps is None:
+        return e.headline, config
     if e.make_learner is None:
         raise ValueError("`num_steps`: this run's learner does not adapt by steps.")
-    return e.make_learner(num_steps=num_steps), task
+    return e.make_learner(num_steps=steps), config
 
 
 def build(folder: Path, data_dir: str | None = None) -> tuple[Any, Config]:
