@@ -5,7 +5,7 @@
 ``checkpoints``       the state of training at the newest steps, to go on from
 ``metrics.jsonl``     a row per log interval; the same bytes for the same seed, version and machine
 ``timing.jsonl``      seconds and tasks per second of the same intervals
-``results.json``      how training ended, and the final estimates
+``results.json``      how training ended, the final estimates, and with what they were made
 ``report.html``         all of this on one page, with the pictures in it
 
 Pictures, where the run has what they show: ``learning_curve.png``; of image classification ``episodes.png``,
@@ -17,6 +17,7 @@ Pictures, where the run has what they show: ``learning_curve.png``; of image cla
 import json
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,17 @@ def is_complete(folder: Path) -> bool:
     """Whether a run made all of its steps and was measured: one that its time limit ended can still go on."""
     about = read_json(path) if (path := folder / RESULTS).is_file() else {}
     return about.get("status") == "finished" and about["step"] == about["num_steps"]
+
+
+def copy_training(trained: Path, folder: Path) -> None:
+    """What training left in one folder, into that of a run which would train the same; at the end it stands there."""
+    for name in (METRICS, TIMING):
+        shutil.copyfile(trained / name, folder / name)
+    temporary = folder / f".{CHECKPOINTS}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(trained / CHECKPOINTS, temporary)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    os.rename(temporary, folder / CHECKPOINTS)
 
 
 def rows_until(folder: Path, step: int) -> list[dict[str, Any]]:

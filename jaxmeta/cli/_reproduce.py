@@ -34,6 +34,7 @@ class Options(NamedTuple):
     out: Path
     seeds: int
     minutes: float | None
+    checkpoint_every: int
     changes: dict[str, Any]
 
 
@@ -52,6 +53,7 @@ def _reproduce(
     only: str = "*",
     seeds: int = 1,
     minutes: float | None = None,
+    checkpoint_every: int = 500,
     num_steps: int | None = None,
     test_tasks: int | None = None,
     show: Flag = False,
@@ -61,7 +63,8 @@ def _reproduce(
     """Trains the rows of a paper's table one after the other, measures them, and prints ours beside the paper's.
 
     Every row has a run folder of its own. The same call again goes on where it was cut short: rows that have
-    finished are left as they are.
+    finished are left as they are. A row that differs from an earlier one in its measurement alone takes that one's
+    training. Several calls with one `--out` and rows of their own may run at once.
 
     Args:
       name: of the table; without it the tables are listed.
@@ -71,6 +74,7 @@ def _reproduce(
       only: rows whose name matches, as "*_5w1s".
       seeds: runs of each row, from seed 0; with several the interval is over them.
       minutes: end the training of a run after so many, if it has not ended by then.
+      checkpoint_every: steps between checkpoints, from which the same call goes on.
       num_steps: meta-steps in place of the paper's, for trying out.
       test_tasks: held-out tasks in place of the recipe's, for trying out.
       show: train nothing, print what is there.
@@ -80,11 +84,12 @@ def _reproduce(
     if listed or name is None:
         return _list(name, only)
     rows = _rows(name, only)
-    if seeds < 1:
-        raise ValueError(f"`--seeds` must be at least 1, got {seeds}.")
+    for flag, value in (("seeds", seeds), ("checkpoint-every", checkpoint_every)):
+        if value < 1:
+            raise ValueError(f"`--{flag}` must be at least 1, got {value}.")
     asked = {"data_dir": data_dir, "download": download or None, "num_steps": num_steps, "test_tasks": test_tasks}
     changes = {name: value for name, value in asked.items() if value is not None}
-    options = Options(name, out or Path("runs") / f"reproduce-{name}", seeds, minutes, changes)
+    options = Options(name, out or Path("runs") / f"reproduce-{name}", seeds, minutes, checkpoint_every, changes)
     with _stdout_free(as_json):
         code = 0 if show else _train(rows, options)
     _print(rows, options, as_json=as_json)
@@ -115,13 +120,22 @@ def _list(name: str | None, only: str) -> int:
     return 0
 
 
+class Plan(NamedTuple):
+    """A run that is asked for: its configuration, its folder, and that of the run whose training will do."""
+
+    config: Config
+    folder: Path
+    trained: Path | None
+
+
 def _train(rows: tuple[Row, ...], options: Options) -> int:
     """Trains what is missing; the table is written after every run. Where one diverges the others still run."""
     runs = {row.name: row for row in rows}  # rows of one name share their run
-    plans = [_plan(row, seed, options) for row in runs.values() for seed in range(options.seeds)]
+    first = sorted(runs.values(), key=lambda row: row.trained_as is not None)
+    plans = [_plan(row, seed, options) for row in first for seed in range(options.seeds)]
     code = 0
-    for config, folder in plans:
-        found = _train_one(config, folder, options.minutes)
+    for plan in plans:
+        found = _train_one(plan, options.minutes)
         write_table(options.table, options.out)
         jax.clear_caches()  # the programs of one run serve no other
         if found == EXIT:
@@ -130,17 +144,23 @@ def _train(rows: tuple[Row, ...], options: Options) -> int:
     return code
 
 
-def _plan(row: Row, seed: int, options: Options) -> tuple[Config, Path]:
+def _plan(row: Row, seed: int, options: Options) -> Plan:
     """What a run is asked to do and where, checked against what is there before any time is spent."""
-    knobs = {p.name: p.default for p in inspect.signature(RECIPES[row.recipe]).parameters.values()}
+    knobs = _knobs(row.recipe)
     changes = {name: value for name, value in options.changes.items() if name in knobs}
-    config = Config(row.recipe, knobs | dict(row.arguments) | changes, seed, compute=Compute().kept())
-    folder = run_folder(options.out, row, seed)
+    arguments = knobs | dict(row.arguments) | changes
+    config = Config(row.recipe, arguments, seed, options.checkpoint_every, Compute().kept())
+    folder = run_folder(options.out, row.name, seed)
     if (folder / CONFIG).is_file():
         _check_same(config, read_config(folder), folder)
     else:
         _folder.check_out(folder)
-    return config, folder
+    return Plan(config, folder, None if row.trained_as is None else run_folder(options.out, row.trained_as, seed))
+
+
+def _knobs(recipe: str) -> dict[str, Any]:
+    """A recipe's arguments, as they are by default."""
+    return {p.name: p.default for p in inspect.signature(RECIPES[recipe]).parameters.values()}
 
 
 def _check_same(asked: Config, there: Config, folder: Path) -> None:
@@ -155,7 +175,8 @@ def _check_same(asked: Config, there: Config, folder: Path) -> None:
         )
 
 
-def _train_one(config: Config, folder: Path, minutes: float | None) -> int:
+def _train_one(plan: Plan, minutes: float | None) -> int:
+    config, folder, trained = plan
     if results(folder).get("status") == "diverged":
         return DIVERGED  # and it would again
     if _folder.is_complete(folder):
@@ -166,7 +187,17 @@ def _train_one(config: Config, folder: Path, minutes: float | None) -> int:
         config = config._replace(task=experiment.prepare())
         _folder.create(recipe, folder)
         write_config(folder, config, experiment.num_steps)
+    if trained is not None and _folder.is_complete(trained) and _trains_alike(config, read_config(trained)):
+        _folder.copy_training(trained, folder)
     return run(Run(experiment, folder, config, Compute(), minutes))
+
+
+def _trains_alike(ours: Config, other: Config) -> bool:
+    """Whether two runs differ only where the rows do, which are declared to be trained alike, and in test tasks."""
+    mine, theirs = _knobs(ours.recipe or ""), _knobs(other.recipe or "")
+    free = {name for name in mine if mine[name] != theirs.get(name)} | {"data_dir", "download", "test_tasks"}
+    same = all(ours.arguments[name] == other.arguments.get(name) for name in mine.keys() - free)
+    return same and (ours.seed, ours.compute) == (other.seed, other.compute)
 
 
 def _print(rows: tuple[Row, ...], options: Options, *, as_json: bool) -> None:

@@ -24,6 +24,7 @@ from jaxmeta.types import MetaState, Variables
 
 from . import _folder
 from ._compute import Compute
+from ._machine import about as made_with
 from ._measure import Rows, measure, table
 from ._pictures import draw_tasks
 from ._progress import show_progress
@@ -217,7 +218,7 @@ def _draw(r: Run, e: Experiment, rows: Rows, meta: Variables, status: str, mesh:
 def _write_results(folder: Path, e: Experiment, step: int, status: str, message: str, rows: Rows) -> None:
     about = {"format": FORMAT, "status": status, "step": step, "num_steps": e.num_steps}
     about |= {"message": message} if message else {}
-    write_json(folder / _folder.RESULTS, {**about, "rows": rows, "published": e.published})
+    write_json(folder / _folder.RESULTS, {**about, "rows": rows, "published": e.published, "about": made_with()})
 
 
 def _finish(r: Run, e: Experiment, status: str, message: str, rows: Rows, step: int) -> int:

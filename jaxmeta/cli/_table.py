@@ -26,6 +26,7 @@ class Trained(NamedTuple):
       step: meta-steps that it made.
       num_steps: meta-steps that it was asked for.
       found: the measurement that counts, or None.
+      about: with what it was made: hardware, versions, commit.
     """
 
     seed: int
@@ -33,6 +34,7 @@ class Trained(NamedTuple):
     step: int
     num_steps: int
     found: dict[str, Any] | None
+    about: dict[str, Any]
 
 
 class Ours(NamedTuple):
@@ -47,24 +49,21 @@ class Ours(NamedTuple):
     ci95: float
 
 
-def run_folder(out: Path, row: Row, seed: int) -> Path:
-    return out / f"{row.name}-seed{seed}"
+def run_folder(out: Path, name: str, seed: int) -> Path:
+    return out / f"{name}-seed{seed}"
 
 
 def read_row(row: Row, out: Path) -> Ours:
     """The runs of a row that there are, of whatever seeds."""
     ends = (path.name.rpartition("-seed")[2] for path in out.glob(f"{row.name}-seed*"))
     seeds = sorted({int(end) for end in ends if end.isdecimal()})  # 7 and 07 are one
-    runs = tuple(_read(row, run_folder(out, row, s), s) for s in seeds if _has_config(run_folder(out, row, s)))
+    folders = {seed: run_folder(out, row.name, seed) for seed in seeds}
+    runs = tuple(_read(row, folder, seed) for seed, folder in folders.items() if (folder / CONFIG).is_file())
     scale = 100 if row.figure.metric == "accuracy" else 1
     found = [run.found for run in runs if run.found is not None]
     values = [scale * one["mean"] for one in found]
     own = scale * found[0]["ci95"] if len(found) == 1 else math.nan
     return Ours(row, runs, mean(values) if values else math.nan, _over_seeds(values) if len(values) > 1 else own)
-
-
-def _has_config(folder: Path) -> bool:
-    return (folder / CONFIG).is_file()
 
 
 def _over_seeds(values: list[float]) -> float:
@@ -84,7 +83,7 @@ def _read(row: Row, folder: Path, seed: int) -> Trained:
     step = max(ended.get("step", 0), _last_step(folder))
     status = ended.get("status", "unfinished") if step == ended.get("step", 0) else "unfinished"
     rows = ended.get("rows", ()) if status != "unfinished" else ()  # else they are of an earlier step
-    return Trained(seed, status, step, asked["num_steps"], headline(rows, row))
+    return Trained(seed, status, step, asked["num_steps"], headline(rows, row), ended.get("about", {}))
 
 
 def _last_step(folder: Path) -> int:
@@ -135,7 +134,8 @@ def show_table(name: str, rows: Iterable[Ours]) -> Any:
         published = figure.short + (" *" if figure.norm == "transductive" else "")
         name = ours.row.name + (f", {ours.row.at}" if ours.row.at else "")
         end = verdict(figure, ours.mean, ours.ci95) or ", ".join(sorted({run.status for run in ours.runs}))
-        result.add_row(name, published, _value(ours) + mark, tasks, str(len(ours.runs)), _steps(ours.runs), end)
+        seeds = f"{len(found)} of {len(ours.runs)}" if len(found) < len(ours.runs) else str(len(found))
+        result.add_row(name, published, _value(ours) + mark, tasks, seeds, _steps(ours.runs), end)
     return result
 
 

@@ -94,3 +94,4 @@ def _row(ways: int, shots: int):
 
 
 ROWS = dict(_row(ways, shots) for ways in (5, 20) for shots in (1, 5))
+TRAINED_AS = {f"omniglot_protonet_20w{shots}s": f"omniglot_protonet_5w{shots}s" for shots in (1, 5)}

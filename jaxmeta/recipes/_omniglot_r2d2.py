@@ -102,3 +102,4 @@ def _row(ways: int, shots: int):
 
 
 ROWS = dict(_row(ways, shots) for ways in (5, 20) for shots in (1, 5))
+TRAINED_AS = {name: "omniglot_r2d2_5w1s" for name in ROWS if name != "omniglot_r2d2_5w1s"}

@@ -138,3 +138,5 @@ ROWS = dict(
         *[_row("reptile_transductive", "with transduction, ", *size, norm="transductive") for size in _SIZES],
     ]
 )
+TRAINED_AS = {name: f"omniglot_reptile_{ways}w1s" for ways in (5, 20) for name in ROWS
+              if f"_{ways}w" in name and name != f"omniglot_reptile_{ways}w1s"}  # fmt: skip

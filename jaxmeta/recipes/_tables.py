@@ -30,6 +30,7 @@ class Row(NamedTuple):
       figure: the paper's.
       arguments: of the recipe, where they differ from its defaults.
       at: the measurement's name in the results, ``"after 1 step"``; None is the headline.
+      trained_as: the row whose training is this one's too: only the measurements differ.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Row(NamedTuple):
     figure: Figure
     arguments: Mapping[str, Any] = MappingProxyType({})
     at: str | None = None
+    trained_as: str | None = None
 
 
 _OMNIGLOT = (
@@ -59,7 +61,8 @@ OMNIGLOT_ROWS: dict[str, Callable[..., Experiment]] = {
 
 def _by_name(paper: Any) -> tuple[Row, ...]:
     """A row for each of a paper's recipes."""
-    return tuple(Row(name, name, paper.FIGURES[name]) for name in paper.ROWS)
+    same = getattr(paper, "TRAINED_AS", {})
+    return tuple(Row(name, name, paper.FIGURES[name], trained_as=same.get(name)) for name in paper.ROWS)
 
 
 _PAPERS = {paper.__name__.rpartition("._")[2]: _by_name(paper) for paper in _OMNIGLOT}

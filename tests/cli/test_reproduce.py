@@ -9,8 +9,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
+import jaxmeta as jm
 from jaxmeta.cli import main
 from jaxmeta.cli._machine import commit, hardware
 from jaxmeta.cli._table import read_row, verdict
@@ -67,6 +69,28 @@ def test_show_trains_nothing_and_json_is_alone(done, capsys, tmp_path):
     assert "after 10 steps" in capsys.readouterr().out
 
 
+def test_rows_that_train_alike_are_trained_once(tmp_path, capsys, monkeypatch):
+    """The 20-way row has the 5-way row's training, to the byte, and measurements of its own."""
+    data = jm.datasets.from_arrays(np.random.default_rng(0).integers(0, 256, (400, 28, 28, 1), np.uint8), CLASSES)
+    monkeypatch.setattr(jm.datasets, "omniglot", lambda split, **options: data)
+    call = ["reproduce", "omniglot_protonet", "--test-tasks", "8", "--out", str(tmp_path)]
+    assert main([*call, "--num-steps", "2", "--json", "--only", "*1s"]) == 0
+    said = capsys.readouterr()
+    rows = {row["row"]: row for row in json.loads(said.out)["rows"]}
+    assert "omniglot_protonet_20w1s-seed0, from step 2" in said.err
+    five, twenty = (tmp_path / f"omniglot_protonet_{ways}w1s-seed0" for ways in (5, 20))
+    assert all((five / name).read_bytes() == (twenty / name).read_bytes() for name in ("metrics.jsonl", "timing.jsonl"))
+    found = [rows[f"omniglot_protonet_{ways}w1s"]["ours"]["mean"] for ways in (5, 20)]
+    assert found[0] > found[1] and [run["step"] for run in rows["omniglot_protonet_20w1s"]["runs"]] == [2]
+    assert "cores" in rows["omniglot_protonet_20w1s"]["runs"][0]["about"]["hardware"]
+    shutil.rmtree(twenty)
+    assert main([*call, "--only", "*20w1s", "--num-steps", "1"]) == 0  # other than what there is: trained by itself
+    assert "from step" not in capsys.readouterr().out
+
+
+CLASSES = np.arange(400) // 20  # 20 characters, 80 with those that are turned
+
+
 @pytest.mark.slow
 def test_a_run_cut_short_is_gone_on_with(tmp_path, capsys):
     call = ["reproduce", "sinusoid", "--num-steps", "1000", "--test-tasks", "8", "--out", str(tmp_path)]
@@ -110,10 +134,19 @@ def test_a_diverged_run_is_not_tried_again(done, tmp_path, capsys):
     assert "diverged" in said and "training" not in said
 
 
+def test_seeds_without_a_figure_are_counted(done, tmp_path, capsys):
+    shutil.copytree(done, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "sinusoid_maml-seed1" / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "diverged", "rows": []}))
+    assert main([*TINY, "--show", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("1 of 2") == 2
+
+
 def test_what_is_wrong_is_said_first(done, capsys, tmp_path):
     fails(capsys, ["reproduce", "sinusiod"], "no table 'sinusiod'; did you mean 'sinusoid'?")
     fails(capsys, ["reproduce", "omniglot_protonet", "--only", "omniglot_protnet_5w1s"], "no row", "protonet_5w1s")
     fails(capsys, [*TINY, "--seeds", "0"], "`--seeds` must be at least 1, got 0")
+    fails(capsys, [*TINY, "--checkpoint-every", "0"], "`--checkpoint-every` must be at least 1, got 0")
     fails(capsys, [*TINY[:2], "--num-steps", "5", "--test-tasks", "16", "--out", done], "num_steps 4 and not 5")
     (tmp_path / "sinusoid_maml-seed0").mkdir()
     (tmp_path / "sinusoid_maml-seed0" / "mine").touch()

@@ -156,6 +156,29 @@ def test_remat_and_dtype_reach_the_computation(name):
     assert "bf16" in program(dtype="bfloat16") and "remat" in program(remat=1)
 
 
+def test_rows_trained_as_another_differ_in_the_measurement_alone():
+    """Where a name of a knob says nothing of a test, it is one that training does not see (tested by training both)."""
+    pairs = [(row.name, row.trained_as) for row in ROWS.values() if row.trained_as]
+    assert len(pairs) == 2 + 3 + 6
+    for name, other in pairs:
+        mine, theirs = defaults(name), defaults(other)
+        differ = {knob for knob in mine if mine[knob] != theirs[knob]}
+        protonet = {"num_ways"} if "protonet" in name else {"num_ways", "num_shots"}
+        assert differ <= (protonet if "reptile" not in name else {"num_shots", "norm"}), name
+        assert ROWS[other].trained_as is None
+
+
+@pytest.mark.parametrize("name", ["omniglot_reptile_transductive_5w5s", "omniglot_r2d2_20w5s"])
+def test_rows_trained_as_another_end_with_its_parameters(name):
+    def trained(name):
+        small = {"num_train_ways": 6} if "r2d2" in name else {}
+        e = RECIPES[name](features=2, **small)
+        state = jm.init(e.learner, e.train, e.optimizer, key=jax.random.key(0))
+        return jm.fit(e.learner, e.train, e.optimizer, state, num_steps=2, tasks_per_step=1)[0].meta
+
+    jax.tree.map(np.testing.assert_array_equal, trained(name), trained(ROWS[name].trained_as))
+
+
 def test_tables_hold_every_row_once():
     names = [row.name for row in TABLES["omniglot"]]
     assert len(names) == len(set(names)) and set(names) < set(RECIPES)
