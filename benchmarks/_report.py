@@ -15,10 +15,11 @@ RESULTS = Path(__file__).parent / "results"
 
 def about() -> dict[str, Any]:
     """Where and with what the figures were made."""
-    cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
+    from jaxmeta.cli._machine import hardware
+
     return {
         "command": " ".join(["python", *(os.path.relpath(arg) if Path(arg).exists() else arg for arg in sys.argv)]),
-        "hardware": f"{os.cpu_count()} cores, {cpu or platform.processor()}",
+        "hardware": hardware(),
         "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "optax")},
         "python": platform.python_version(),
         "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain") else ""),
@@ -44,7 +45,3 @@ def _show(value: Any) -> str:
 
 def _git(*args: str) -> str:
     return subprocess.run(["git", *args], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
