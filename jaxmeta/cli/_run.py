@@ -26,7 +26,7 @@ from . import _folder
 from ._compute import Compute
 from ._measure import Rows, measure, table
 from ._pictures import draw_tasks
-from ._progress import show_progress
+from ._progress import show_measuring, show_progress
 from ._report import write_report
 from ._signals import EXIT, stop_on_signals
 
@@ -192,16 +192,8 @@ def _loggers(r: Run, begin: int, logs: ExitStack) -> list[Callable[[Progress], A
 
 
 def _measure(e: Experiment, meta: Variables, initial: Variables, mesh: Any, stopped: Callable[[], bool]) -> Rows:
-    from rich.console import Console
-
-    console = Console(quiet=not _first(), markup=False, highlight=False)
-    with console.status("measuring on held-out tasks") as status:
-
-        def say(name: str) -> None:
-            text = f"measuring on {e.test_tasks:,} held-out tasks: {name}"
-            status.update(text) if console.is_terminal else console.print(text, soft_wrap=True)
-
-        stopped = stopped if jax.process_count() == 1 else lambda: False  # what all processes do, they do alike
+    stopped = stopped if jax.process_count() == 1 else lambda: False  # what all processes do, they do alike
+    with show_measuring(e.test_tasks, quiet=not _first()) as say:
         return measure(e, meta, initial, e.test, e.test_tasks, mesh=mesh, say=say, stopped=stopped)
 
 

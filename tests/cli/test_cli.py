@@ -185,10 +185,16 @@ def test_the_same_seed_gives_the_same_bytes(sine, tmp_path):
     assert read(sine, "metrics.jsonl") != read(tmp_path / "other", "metrics.jsonl")
 
 
-def test_evaluate_repeats_the_results(sine, capsys):
+def test_evaluate_repeats_the_results_and_says_what_it_does(sine, capsys):
     assert main(["evaluate", str(sine), "--num-tasks", "64", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["rows"]
-    assert found == json.loads((sine / "results.json").read_text())["rows"]
+    said = capsys.readouterr()
+    assert json.loads(said.out)["rows"] == json.loads((sine / "results.json").read_text())["rows"]
+    measured = ["before adaptation (0 steps)", "after 1 step", "after 2 steps"]
+    told = [f"measuring on 64 held-out tasks: {name}" for name in measured]
+    assert said.err.splitlines() == told  # as training does, where stdout is for JSON
+    assert main(["evaluate", str(sine), "--num-tasks", "64"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[:3] == told and not said.err
 
 
 def test_evaluate_with_other_steps_and_split(sine, capsys):
