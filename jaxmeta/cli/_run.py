@@ -57,7 +57,7 @@ def run(r: Run) -> int:
 
 def _run(r: Run) -> int:
     e = r.compute.applied(r.experiment)
-    mesh, shard = r.compute.mesh_of(e), parallel.fsdp() if r.compute.fsdp else None
+    mesh, shard = r.compute.mesh_of(e), r.compute.shard
     keeper = checkpoint.keep(r.folder / _folder.CHECKPOINTS, every=r.config.checkpoint_every)
     start = init(e.learner, e.train, e.optimizer, key=jax.random.key(r.config.seed))
     begin = keeper.restore(start, mesh=mesh, shard=shard) or start
