@@ -21,6 +21,11 @@ GROCERY = Path(__file__).parents[3] / "shared" / "data" / "grocery"
 SMALL = {"size": 16, "num_ways": 3, "num_shots": 2, "num_queries": 2, "num_test_queries": 3, "features": 4}
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXMETA_CACHE", str(tmp_path / "cache"))
+
+
 def coloured(value) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (20, 16), value).save(file, "PNG")
