@@ -27,6 +27,7 @@ from ._compute import Compute
 from ._measure import Rows, measure, table
 from ._pictures import draw_tasks
 from ._progress import show_measuring, show_progress
+from ._records import clean
 from ._report import write_report
 from ._signals import EXIT, stop_on_signals
 
@@ -64,6 +65,8 @@ def _run(r: Run) -> int:
     rows = _folder.rows_until(r.folder, int(begin.step))
     tasks = f"{e.tasks_per_step} task{'s' * (e.tasks_per_step != 1)}"
     _say(f"{r.config.recipe}: {e.num_steps} steps of {tasks}, into {r.folder}", begin)
+    if _first() and (note := e.note()):
+        print(clean(note), flush=True)
     with ExitStack() as logs, stop_on_signals(forward=jax.process_count() > 1) as stop:
         ends = [_stopper(stop, int(begin.step)), _time_limit(r.minutes)]
         recorders = [_recorder(r.folder, rows), *_loggers(r, int(begin.step), logs)]

@@ -67,7 +67,9 @@ def read_folder(
     color: str = "rgb",
 ) -> ClassSet:
     """What `from_folder` reads, for callers whose own argument named the path."""
-    return read_classes(Path(path), argument, lambda names: _classes(names, root, str(path), argument), size, color)
+    return read_classes(
+        Path(path), argument, lambda names: classes_below(names, root, str(path), argument), size, color
+    )
 
 
 def read_classes(
@@ -122,7 +124,7 @@ def read_named(
         )
 
 
-def _classes(names: list[str], root: str, path: str, argument: str) -> dict[str, list[str]]:
+def classes_below(names: list[str], root: str, path: str, argument: str) -> dict[str, list[str]]:
     """Class name -> its files; nothing else may be there."""
     classes, odd = group(names, root, path)
     if odd:

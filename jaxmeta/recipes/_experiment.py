@@ -34,6 +34,7 @@ class Experiment(NamedTuple):
       eval_tasks: tasks per validation.
       test_tasks: tasks in the final measurement.
       beside: learners by name that are measured as they start, on the same tasks, to compare with.
+      note: what is worth saying of the data before training, in words; it may look at them.
     """
 
     learner: MetaLearner
@@ -51,6 +52,7 @@ class Experiment(NamedTuple):
     eval_tasks: int = 256
     test_tasks: int = 1_000
     beside: Mapping[str, MetaLearner] = MappingProxyType({})
+    note: Callable[[], str] = lambda: ""
 
     @property
     def train(self) -> Sampler:
