@@ -3,15 +3,13 @@
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from ..types import Batch, MetaLearner, Sampler, Task, Variables
-
-Dtype = Literal["float32", "bfloat16"]
 
 
 class Experiment(NamedTuple):
@@ -125,16 +123,6 @@ def by_steps(make: Callable[..., MetaLearner]) -> Callable[..., MetaLearner]:
     """
     once = cache(lambda num_steps: make(num_steps=num_steps))
     return lambda num_steps: once(num_steps)
-
-
-def compute_dtype(dtype: Dtype) -> Any:
-    """What flax is told to compute in: nothing in particular for float32, so that float64 inputs stay what they are.
-
-    Example:
-      >>> compute_dtype("float32") is None
-      True
-    """
-    return None if dtype == "float32" else jnp.dtype(dtype)
 
 
 def nearest_neighbour() -> MetaLearner:

@@ -12,8 +12,9 @@ import jaxmeta as jm
 
 from ..datasets._parts import Split, explain, read_part
 from ..types import ClassSet, MetaLearner, Model, Sampler
-from ._experiment import Dtype, Experiment, by_split, by_steps, compute_dtype
+from ._experiment import Experiment, by_split, by_steps
 from ._figures import published
+from ._knobs import Dtype, Remat, compute_dtype, recomputing
 
 SGD = {"inner_optimizer": optax.sgd(0.01)}
 
@@ -53,6 +54,7 @@ def photographs(
     algorithm: Algorithm = "protonet",
     backbone: Literal["conv4", "resnet12"] = "conv4",
     features: int = 64,
+    remat: Remat = 0,
     dtype: Dtype = "float32",
     num_steps: int = 5_000,
     num_ways: int = 5,
@@ -94,7 +96,6 @@ def photographs(
       backbone: conv4 has four convolutions, resnet12 twelve in four residual blocks.
       features: channels of the first block; conv4 has as many throughout, resnet12 2.5, 5 and 10 times as many in the
         others. On a CPU, 16 make resnet12 affordable.
-      dtype: of the computation; parameters are float32. bfloat16 is for accelerators.
       num_steps: meta-steps of training.
       num_ways: classes per task.
       num_train_ways: classes per task in training, by default num_ways; more help algorithms that read features.
@@ -117,7 +118,8 @@ def photographs(
     moves, labels = algorithm in BY_STEPS, algorithm in BY_LABELS
     net = _network(backbone, features, num_ways if moves else None, dtype)
     model = jm.from_linen(net, norm="transductive" if moves else "running")
-    make = by_steps(partial(BY_STEPS[algorithm], model, jm.losses.cross_entropy)) if moves else None
+    how = recomputing(remat, algorithm)
+    make = by_steps(partial(BY_STEPS[algorithm], model, jm.losses.cross_entropy, **how)) if moves else None
     layout: dict[str, Any] = {"num_ways": num_ways, "num_shots": num_shots}
     _check_ways(num_train_ways, num_ways, moves)
     if size is not None and size < 16:
@@ -143,7 +145,7 @@ def photographs(
         return jm.tasks.augmented(sampler, crop=crop, flip=flip, jitter=jitter)
 
     return Experiment(
-        learner=make(num_inner_steps) if make else (BY_FEATURES | BY_LABELS)[algorithm](model),
+        learner=make(num_steps=num_inner_steps) if make else (BY_FEATURES | BY_LABELS)[algorithm](model),
         make_learner=make,
         test_steps=tuple(sorted({num_inner_steps, num_test_steps})) if make else (),
         optimizer=optax.adamw(optax.cosine_decay_schedule(meta_lr, num_steps), weight_decay=weight_decay),
