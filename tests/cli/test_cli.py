@@ -11,6 +11,8 @@ import pytest
 
 from jaxmeta.cli import main
 from jaxmeta.cli._folder import append, create
+from jaxmeta.cli._run import DIVERGED, LOST
+from jaxmeta.cli._signals import EXIT
 from jaxmeta.recipes import RECIPES
 from jaxmeta.recipes._characters import Algorithm as Characters
 from jaxmeta.recipes._curves import Algorithm as Curves
@@ -92,6 +94,25 @@ def test_list(capsys):
     assert main(["list", "algorithms"]) == 0
     said = capsys.readouterr().out
     assert "reptile" in said and "Conv4" not in said
+    assert main(["list", "--json"]) == main(["list", "backbones", "--json"]) == 0
+    everything, _, backbones = capsys.readouterr().out.partition("\n}\n")
+    found = json.loads(everything + "}")
+    assert list(found["recipes"]) == list(RECIPES) and found["algorithms"]["maml"].startswith("Model-agnostic")
+    assert list(json.loads(backbones)) == ["backbones"] and "Conv4" in json.loads(backbones)["backbones"]
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate", "adapt", "plan", "list", "compare", "reproduce", "data check", "data describe"]
+)
+def test_what_prints_a_table_prints_json_too(command, capsys):
+    assert main([*command.split(), "--help"]) == 0
+    assert " --json " in capsys.readouterr().out
+
+
+def test_exit_codes_are_on_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "commands.md").read_text().partition("## Exit codes")[2]
+    codes = {0, 1, 2, DIVERGED, LOST, EXIT}
+    assert {int(line.split("|")[1]) for line in page.splitlines() if line[:3].strip("| ").isdigit()} == codes
 
 
 def test_unknown_names(capsys, tmp_path):
