@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from nets import start_of_run
+from PIL import Image
 from sklearn.base import clone
 
 import jaxmeta as jm
@@ -151,3 +152,35 @@ def test_a_strangers_task(tmp_path, part):
     (folder / "config.json").write_text(json.dumps(about))
     with pytest.raises(ValueError, match=r"`task` does not describe|do not fit its learner|no single array of targets"):
         FewShotRegressor.load(folder)
+
+
+def test_a_strangers_folder_does_not_choose_what_is_opened(tmp_path, monkeypatch):
+    photos = tmp_path / "photos"
+    for name in ("train/a", "train/b", "test/c", "test/d"):
+        (photos / name).mkdir(parents=True)
+        for i in range(2):
+            Image.new("RGB", (16, 16)).save(photos / name / f"{i}.png")
+    small = {"size": 16, "features": 2, "num_ways": 2, "num_shots": 1, "num_queries": 1, "num_test_queries": 1}
+    folder = start_of_run(tmp_path / "run", "photographs", data_dir=str(photos), **small)
+    assert FewShotClassifier.load(folder).input_shape == (16, 16, 3)  # its configuration says what tasks look like
+    about = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(about | {"task": None}))
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxmeta.datasets._folder.open_tree", lambda *args: pytest.fail("opened"))
+        with pytest.raises(
+            ValueError, match="`data_dir` is None, and .*photos.* is not opened unasked: pass `data_dir`"
+        ):
+            FewShotClassifier.load(folder)
+    assert FewShotClassifier.load(folder, data_dir=str(photos)).input_shape == (16, 16, 3)
+    del about["task"], about["arguments"]["data_dir"]  # nor does one that leaves the place to us
+    (folder / "config.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match="pass `data_dir`"):
+        FewShotClassifier.load(folder)
+    assert FewShotClassifier.load(folder, data_dir=str(photos)).input_shape == (16, 16, 3)
+
+
+def test_a_recipe_without_data_needs_no_task(tmp_path):
+    folder = start_of_run(tmp_path / "run", "sinusoid_maml")
+    about = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(about | {"task": None}))
+    assert FewShotRegressor.load(folder).input_shape == (1,)

@@ -155,6 +155,23 @@ def test_command_line(capsys, monkeypatch, tmp_path):
     assert "25 tasks" in (said := capsys.readouterr().err) and "--tasks-per-device" in said
 
 
+def test_where_a_step_lies_is_asked_for_as_in_training(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("JAXMETA_CACHE", str(tmp_path))
+    asked, found = {}, sine()
+    monkeypatch.setattr("jaxmeta.planning.plan", lambda *args, **options: asked.update(options) or found)
+    call = ["plan", "glyphs_maml", "--topology", "cpu:2", "--json"]
+    assert main([*call]) == 0 and (asked["chunk"], asked["shard"]) == (1, None)  # the recipe's, on a CPU
+    assert main([*call, "--fsdp", "--chunk", "2"]) == 0 and asked["chunk"] == 2
+    assert asked["shard"]("params/kernel", (256, 256), 2) is not None
+    told = []
+    for command in ("plan", "train"):
+        capsys.readouterr()
+        assert main([command, "--help"]) == 0
+        said = " ".join(capsys.readouterr().out.replace("│", "").split())
+        told.append(said[said.index("--fsdp") :].partition("--chunk")[0])
+    assert told[0] == told[1]  # and explained in the same words
+
+
 TPU = """
 import json, jax, optax, jaxmeta as jm
 from jaxmeta.planning import plan, topology

@@ -48,6 +48,7 @@ def _adapt(
     invert: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     num_inner_steps: int | None = None,
     batch_size: int = 64,
+    data_dir: str | None = None,
     save: Path | None = None,
     export: Path | None = None,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
@@ -65,6 +66,7 @@ def _adapt(
       invert: exchange black and white, for dark drawings on white paper: characters are trained on as white on black.
       num_inner_steps: steps of adaptation; those of the recipe by default.
       batch_size: images predicted at a time.
+      data_dir: the training data's folder, for runs that do not say what their tasks look like; others need none.
       save: a new folder for the adapted classifier, for `jaxmeta.FewShotClassifier.load`.
       export: a file for the adapted classifier as a program that needs only jax and flatbuffers.
       json: print JSON in place of the table.
@@ -72,7 +74,7 @@ def _adapt(
     from jaxmeta import FewShotClassifier
 
     _check_new({"--out": out, "--save": save, "--export": export})
-    classifier = FewShotClassifier.load(run, num_steps=num_inner_steps, batch_size=batch_size)
+    classifier = FewShotClassifier.load(run, data_dir=data_dir, num_steps=num_inner_steps, batch_size=batch_size)
     look = _look(classifier, run)
     if support is not None:
         known = read_folder(support, "--support", **look)

@@ -14,15 +14,30 @@ from jaxmeta.recipes import Experiment
 
 
 @dataclass(frozen=True)
-class Compute:
+class Placement:
+    """How a step lies on its devices, of training and in plans."""
+
+    fsdp: bool = False
+    """split large parameters and their optimizer's state over the devices, instead of a copy on each"""
+    chunk: int | None = None
+    """tasks that a device differentiates at a time; by default the recipe's for such devices"""
+
+    @property
+    def shard(self) -> parallel.Rule | None:
+        """Which parameters are split, or None."""
+        return parallel.fsdp() if self.fsdp else None
+
+    def chunk_of(self, e: Experiment, platform: str) -> int | None:
+        """Tasks differentiated at a time."""
+        return self.chunk or e.chunk_on(platform)
+
+
+@dataclass(frozen=True)
+class Compute(Placement):
     """Knobs of the computation."""
 
     mesh: str | None = None
     """devices that share the tasks of a step, as `task=4`; by default as many as share them evenly"""
-    fsdp: bool = False
-    """split large parameters and their optimizer's state over the devices, instead of a copy on each"""
-    chunk: int | None = None
-    """tasks that a device differentiates at a time; by default the recipe's"""
     accumulate: int = 1
     """steps whose gradients are averaged into one update"""
     clip_norm: float | None = None
@@ -79,7 +94,7 @@ class Compute:
             optimizer = optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)
         if self.accumulate != 1:
             optimizer = optax.MultiSteps(optimizer, self.accumulate).gradient_transformation()
-        return e._replace(optimizer=optimizer, chunk=self.chunk or e.chunk_on(jax.default_backend()))
+        return e._replace(optimizer=optimizer, chunk=self.chunk_of(e, jax.default_backend()))
 
 
 def _size(mesh: str, tasks_per_step: int) -> int:

@@ -16,7 +16,7 @@ from jaxmeta.runs._names import near
 
 from ._grid import draw_grid
 from ._plan import size
-from ._sources import Found, Source, open_source, read_all, shown
+from ._sources import Found, Source, held_out, open_source, read_all, shown
 
 What = Annotated[str, tyro.conf.Positional]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -29,8 +29,8 @@ jaxmeta data check WHAT        read every image; exit code 2 if anything is wron
 jaxmeta data describe WHAT     classes, images per class, shapes, bytes, and which episodes they allow
 jaxmeta data preview WHAT      a picture with a row of images per class
 
-WHAT is a folder or zip of class folders, or a name: omniglot, grocery, cifar_fs, fc100, miniimagenet, tieredimagenet,
-cub, or one of TFDS. `jaxmeta data check --help` explains its flags.
+WHAT is a folder or zip of class folders, in folders train, val and test or not, or a name: omniglot, grocery,
+cifar_fs, fc100, miniimagenet, tieredimagenet, cub, or one of TFDS. `jaxmeta data check --help` explains its flags.
 """
 
 
@@ -159,6 +159,7 @@ def as_dict(source: Source, found: Found) -> dict[str, Any]:
         "shapes": [{"shape": list(shape), "images": count} for shape, count in found.shapes.most_common()],
         "bytes": found.bytes,
         "problems": len(found.odd),
+        "held_out": held_out(source),
     }
 
 
@@ -194,6 +195,9 @@ def _print(what: str, about: dict[str, Any]) -> None:
     more = len(about["shapes"]) - len(shapes)
     console.print(f"shapes: {', '.join(shapes) or 'none'}{f' and {more} others' if more else ''}", soft_wrap=True)
     console.print(f"pixels: {size(about['bytes'])} as they are")
+    if names := about["held_out"]:
+        texts = ", ".join(map(shown, names[:MOST])) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
+        console.print(f"`jaxmeta train photographs` holds out {len(names)} classes to test on: {texts}", soft_wrap=True)
     if about["problems"]:
         console.print(f"{about['problems']:,} problems, which `jaxmeta data check {shown(what)}` names", soft_wrap=True)
 

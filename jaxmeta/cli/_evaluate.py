@@ -14,6 +14,7 @@ from jaxmeta.runs._json import plain
 from jaxmeta.step import init
 
 from ._measure import measure, table
+from ._progress import show_measuring
 
 
 def evaluate(args: list[str]) -> int:
@@ -48,7 +49,8 @@ def _evaluate(
         raise ValueError("`--split val`: this run has no validation tasks, it was trained on those classes too.")
     initial = init(experiment.learner, experiment.train, experiment.optimizer, key=jax.random.key(config.seed)).meta
     meta = checkpoint.restore(run / PARAMS, initial)
-    rows = measure(experiment, meta, initial, sampler, num_tasks)
+    with show_measuring(num_tasks, stderr=json) as say:
+        rows = measure(experiment, meta, initial, sampler, num_tasks, say=say)
     _print(rows, experiment.published, as_json=json)
     return 0
 

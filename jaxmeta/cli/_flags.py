@@ -8,6 +8,7 @@ from typing import Any
 import tyro
 
 from jaxmeta.recipes import RECIPES, Experiment
+from jaxmeta.recipes._knobs import Dtype, Remat
 from jaxmeta.runs._names import near
 
 DEFAULT = next(iter(RECIPES))
@@ -41,7 +42,8 @@ def _joined(call: Callable[..., Any], recipe: Callable[..., Experiment], about: 
         return call(**arguments)
 
     own = [p for p in inspect.signature(call).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    parameters = [*own, *inspect.signature(recipe).parameters.values()]
+    knobs = sorted(inspect.signature(recipe).parameters.values(), key=lambda p: p.annotation in (Dtype, Remat))
+    parameters = [*own, *knobs]  # how it is computed comes last, where what every recipe has of that follows
     head, explained = _parts(recipe)
     joined.__doc__ = f"{head}{about}\n\nArgs:\n{_parts(call)[1]}\n{explained}"
     vars(joined)["__signature__"] = inspect.Signature(parameters)

@@ -1,6 +1,7 @@
 """``jaxmeta list``: what there is, by name, each with a line that explains it."""
 
 import inspect
+import json as jsonlib
 import shutil
 import textwrap
 from importlib import import_module
@@ -21,15 +22,25 @@ def list_names(args: list[str]) -> int:
     return tyro.cli(_list, prog="jaxmeta list", args=args)
 
 
-def _list(what: Annotated[What | None, tyro.conf.Positional] = None, /) -> int:
+def _list(
+    what: Annotated[What | None, tyro.conf.Positional] = None,
+    /,
+    *,
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> int:
     """Lists what there is.
 
     Args:
       what: recipes, algorithms, datasets, tasks or backbones; all of them by default.
+      json: print JSON, names and what explains them.
     """
-    for kind in KINDS if what is None else (what,):
-        print(f"{kind}")
-        for name, line in entries(kind):
+    found = {kind: dict(entries(kind)) for kind in (KINDS if what is None else (what,))}
+    if json:
+        print(jsonlib.dumps(found, indent=2, ensure_ascii=False))
+        return 0
+    for kind, lines in found.items():
+        print(kind)
+        for name, line in lines.items():
             _print(name, line)
     return 0
 

@@ -7,12 +7,15 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import tyro
 
-from jaxmeta import parallel, planning
+from jaxmeta import planning
 from jaxmeta.planning import Collective, Plan
 from jaxmeta.recipes import RECIPES, Experiment
 from jaxmeta.runs._json import plain
 
+from ._compute import Placement
 from ._flags import read
+
+BY_RECIPE = Placement()
 
 
 class Call(NamedTuple):
@@ -20,8 +23,7 @@ class Call(NamedTuple):
 
     topology: str
     tasks_per_device: int | None
-    fsdp: bool
-    chunk: int | None
+    placement: Placement
     json: bool
     arguments: dict[str, Any]
 
@@ -33,8 +35,8 @@ def plan(args: list[str]) -> int:
     mesh = planning.topology(call.topology)
     experiment = RECIPES[name](**call.arguments)
     tasks = _tasks(experiment, call, mesh.size)
-    chunk = call.chunk or experiment.chunk_on(mesh.devices.flat[0].platform)
-    options = {"mesh": mesh, "tasks_per_step": tasks, "chunk": chunk, "shard": parallel.fsdp() if call.fsdp else None}
+    chunk = call.placement.chunk_of(experiment, mesh.devices.flat[0].platform)
+    options = {"mesh": mesh, "tasks_per_step": tasks, "chunk": chunk, "shard": call.placement.shard}
     found = planning.plan(experiment.learner, experiment.train, experiment.optimizer, **options)
     if call.json:
         print(jsonlib.dumps(plain({"recipe": name, "topology": call.topology, **as_dict(found)}), indent=2))
@@ -47,8 +49,7 @@ def _call(
     *,
     topology: str = "v5e:4x4",
     tasks_per_device: int | None = None,
-    fsdp: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    chunk: int | None = None,
+    placement: Annotated[Placement, tyro.conf.arg(name="")] = BY_RECIPE,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     **arguments: Any,
 ) -> Call:
@@ -58,11 +59,9 @@ def _call(
       topology: a slice of TPUs by its shape in chips, such as v5e:4x4 or v5p:2x2x4, or cpu:4 for four devices of this
         host. No TPU is needed.
       tasks_per_device: tasks in a meta-batch, on each device; by default the recipe's own number is divided.
-      fsdp: split large parameters and their optimizer's state over the devices, instead of a copy on each.
-      chunk: tasks that a device differentiates at a time; by default the recipe's for such devices.
       json: print JSON in place of the table.
     """
-    return Call(topology, tasks_per_device, fsdp, chunk, json, arguments)
+    return Call(topology, tasks_per_device, placement, json, arguments)
 
 
 def _tasks(experiment: Experiment, call: Call, devices: int) -> int:

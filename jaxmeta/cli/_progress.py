@@ -44,6 +44,27 @@ def _bar(num_steps: int) -> Iterator[Callable[[Progress], None]]:
         yield callback
 
 
+@contextmanager
+def show_measuring(num_tasks: int, *, quiet: bool = False, stderr: bool = False) -> Iterator[Callable[[str], None]]:
+    """What is told of each learner that is measured: a status on a terminal, a line elsewhere.
+
+    Args:
+      num_tasks: on which it is measured.
+      quiet: say nothing.
+      stderr: where stdout is for JSON alone.
+    """
+    from rich.console import Console
+
+    console = Console(quiet=quiet, stderr=stderr, markup=False, highlight=False)
+    with console.status("measuring on held-out tasks") as status:
+
+        def say(name: str) -> None:
+            text = f"measuring on {num_tasks:,} held-out tasks: {name}"
+            status.update(text) if console.is_terminal else console.print(text, soft_wrap=True)
+
+        yield say
+
+
 def _lines(num_steps: int) -> Callable[[Progress], None]:
     shown, first = 0, None
 

@@ -82,7 +82,7 @@ def _reproduce(
       listed: print the tables and their rows.
     """
     if listed or name is None:
-        return _list(name, only)
+        return _list(name, only, as_json=as_json)
     rows = _rows(name, only)
     for flag, value in (("seeds", seeds), ("checkpoint-every", checkpoint_every)):
         if value < 1:
@@ -112,7 +112,12 @@ def _rows(name: str, only: str) -> tuple[Row, ...]:
     return rows
 
 
-def _list(name: str | None, only: str) -> int:
+def _list(name: str | None, only: str, *, as_json: bool) -> int:
+    if as_json:
+        tables = TABLES if name is None else {name: _rows(name, only)}
+        about = lambda row: {"name": row.name, "recipe": row.recipe, "at": row.at, "published": row.figure._asdict()}
+        print(json.dumps({table: [about(row) for row in rows] for table, rows in tables.items()}, indent=2))
+        return 0
     for table in TABLES if name is None else (name,):
         print(table)
         for row in _rows(table, only) if name is not None else ():

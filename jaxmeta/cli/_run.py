@@ -27,7 +27,8 @@ from ._compute import Compute
 from ._machine import about as made_with
 from ._measure import Rows, measure, table
 from ._pictures import draw_tasks
-from ._progress import show_progress
+from ._progress import show_measuring, show_progress
+from ._records import clean
 from ._report import write_report
 from ._signals import EXIT, stop_on_signals
 
@@ -58,13 +59,15 @@ def run(r: Run) -> int:
 
 def _run(r: Run) -> int:
     e = r.compute.applied(r.experiment)
-    mesh, shard = r.compute.mesh_of(e), parallel.fsdp() if r.compute.fsdp else None
+    mesh, shard = r.compute.mesh_of(e), r.compute.shard
     keeper = checkpoint.keep(r.folder / _folder.CHECKPOINTS, every=r.config.checkpoint_every)
     start = init(e.learner, e.train, e.optimizer, key=jax.random.key(r.config.seed))
     begin = keeper.restore(start, mesh=mesh, shard=shard) or start
     rows = _folder.rows_until(r.folder, int(begin.step))
     tasks = f"{e.tasks_per_step} task{'s' * (e.tasks_per_step != 1)}"
     _say(f"{r.config.recipe}: {e.num_steps} steps of {tasks}, into {r.folder}", begin)
+    if _first() and (note := e.note()):
+        print(clean(note), flush=True)
     with ExitStack() as logs, stop_on_signals(forward=jax.process_count() > 1) as stop:
         ends = [_stopper(stop, int(begin.step)), _time_limit(r.minutes)]
         recorders = [_recorder(r.folder, rows), *_loggers(r, int(begin.step), logs)]
@@ -193,16 +196,8 @@ def _loggers(r: Run, begin: int, logs: ExitStack) -> list[Callable[[Progress], A
 
 
 def _measure(e: Experiment, meta: Variables, initial: Variables, mesh: Any, stopped: Callable[[], bool]) -> Rows:
-    from rich.console import Console
-
-    console = Console(quiet=not _first(), markup=False, highlight=False)
-    with console.status("measuring on held-out tasks") as status:
-
-        def say(name: str) -> None:
-            text = f"measuring on {e.test_tasks:,} held-out tasks: {name}"
-            status.update(text) if console.is_terminal else console.print(text, soft_wrap=True)
-
-        stopped = stopped if jax.process_count() == 1 else lambda: False  # what all processes do, they do alike
+    stopped = stopped if jax.process_count() == 1 else lambda: False  # what all processes do, they do alike
+    with show_measuring(e.test_tasks, quiet=not _first()) as say:
         return measure(e, meta, initial, e.test, e.test_tasks, mesh=mesh, say=say, stopped=stopped)
 
 

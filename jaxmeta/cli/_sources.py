@@ -11,10 +11,10 @@ import numpy as np
 from jaxmeta import datasets
 from jaxmeta.datasets._files import open_tree
 from jaxmeta.datasets._folder import group, read_image
+from jaxmeta.datasets._parts import PARTS, Split, are_parted, split_by_name
 from jaxmeta.datasets._published import SETS
 from jaxmeta.types import ClassSet
 
-PARTS = ("train", "val", "test")
 MAX_LETTERS = 60  # of a name that is shown
 
 
@@ -79,6 +79,15 @@ def read_all(source: Source, say: Callable[[str], None] = lambda text: None) -> 
                 except ValueError as error:
                     odd.append(str(error))
     return Found(shapes, sum(count * int(np.prod(shape)) for shape, count in shapes.items()), odd)
+
+
+def held_out(source: Source) -> list[str] | None:
+    """The classes that `jaxmeta train photographs` would test on; None where folders say it, or there are too few."""
+    classes = source.parts.get("", {})
+    try:
+        return None if are_parted(classes) else sorted(split_by_name(classes, Split(), "")["test"])
+    except ValueError:
+        return None
 
 
 def shown(text: str) -> str:

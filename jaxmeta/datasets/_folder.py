@@ -11,6 +11,7 @@ from jaxmeta.types import ClassSet
 
 from ._arrays import class_set
 from ._files import SUFFIXES, check_size, open_image, open_tree, resize_array
+from ._prepared import Images, identity, place, prepared
 
 
 def from_folder(
@@ -66,7 +67,9 @@ def read_folder(
     color: str = "rgb",
 ) -> ClassSet:
     """What `from_folder` reads, for callers whose own argument named the path."""
-    return read_classes(Path(path), argument, lambda names: _classes(names, root, str(path), argument), size, color)
+    return read_classes(
+        Path(path), argument, lambda names: classes_below(names, root, str(path), argument), size, color
+    )
 
 
 def read_classes(
@@ -75,6 +78,7 @@ def read_classes(
     classes_of: Callable[[list[str]], dict[str, list[str]]],
     size: int | tuple[int, int] | None,
     color: str = "rgb",
+    keep: str = "",
 ) -> ClassSet:
     """The images that ``classes_of`` picks among the names in a folder or zip: class name -> its files.
 
@@ -83,14 +87,25 @@ def read_classes(
       argument: the caller's argument that named it, for errors.
       classes_of: sees all names, a folder's ending in ``/``; raises ValueError where they are not what it expects.
       size, color: as for `from_folder`.
+      keep: under what name the decoded images stay in the cache folder, for the next call; by default they do not.
     """
     pair = check_size(size)
     with open_tree(path, argument) as (names, read):
         classes = classes_of(names)
         files = [name for members in classes.values() for name in members]
-        images = (read_image(read(name), f"`{argument}`: {name!r} in {str(path)!r}", pair, color) for name in files)
-        x = _stacked(images, files)
-    return class_set(x, [len(members) for members in classes.values()], list(classes))
+
+        def decoded() -> np.ndarray:
+            where = lambda name: f"`{argument}`: {name!r} in {str(path)!r}"
+            return _stacked((read_image(read(name), where(name), pair, color) for name in files), files)
+
+        counts = [len(members) for members in classes.values()]
+        if keep and pair is not None:
+            about = {"counts": counts, "color": color, "source": identity(path, files)}
+            asked = Images(about, list(classes), (len(files), *pair, 3 if color == "rgb" else 1))
+            x = prepared(place(f"{keep}-{pair[0]}x{pair[1]}", path), asked, decoded)
+        else:
+            x = decoded()
+    return class_set(x, counts, list(classes))
 
 
 def read_named(
@@ -109,7 +124,7 @@ def read_named(
         )
 
 
-def _classes(names: list[str], root: str, path: str, argument: str) -> dict[str, list[str]]:
+def classes_below(names: list[str], root: str, path: str, argument: str) -> dict[str, list[str]]:
     """Class name -> its files; nothing else may be there."""
     classes, odd = group(names, root, path)
     if odd:

@@ -40,7 +40,8 @@ def grocery(split: str, *, data_dir: str | os.PathLike | None = None, size: int 
     """Grocery's photographs as a `ClassSet`, split by coarse class: no kind of apple is new where others are known.
 
     The classes are the fine ones (``Fruit/Apple/Pink-Lady``) where there are any, and have 35 to 143 photographs,
-    those of all of the authors' folders. The split is this library's own.
+    those of all of the authors' folders. The split is this library's own. Decoded photographs are kept as
+    `published_split` keeps them.
 
     Args:
       split: ``"train"`` (55 classes of 27 coarse ones), ``"val"`` (8 of 7), ``"test"`` (18 of 9), or ``"all"`` (81).
@@ -75,7 +76,7 @@ def grocery(split: str, *, data_dir: str | os.PathLike | None = None, size: int 
     def chosen(names: list[str]) -> dict[str, list[str]]:
         return {name: files for name, files in _classes(names, path).items() if _coarse(name) in wanted}
 
-    return read_classes(path, "data_dir", chosen, size)
+    return read_classes(path, "data_dir", chosen, size, keep=f"grocery-{split}")
 
 
 def _find(data_dir) -> Path:

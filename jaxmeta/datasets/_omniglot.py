@@ -4,11 +4,9 @@ Lake, Salakhutdinov and Tenenbaum, 2015, https://github.com/brendenlake/omniglot
 """
 
 import difflib
-import json
 import os
-import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,7 +15,8 @@ from jaxmeta.types import ClassSet
 from ._arrays import class_set
 from ._download import download as fetch
 from ._drawings import DRAWINGS, read_characters, read_drawings
-from ._files import cache_dir, places, write_whole
+from ._files import cache_dir, places
+from ._prepared import Images, identity, load, prepared
 
 URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 SHA256 = {  # of the official files, as tensorflow-datasets records them
@@ -26,7 +25,6 @@ SHA256 = {  # of the official files, as tensorflow-datasets records them
 }
 SPLITS = ("train", "val", "test", "trainval", "background", "evaluation", "all")
 _SETS = ("background", "evaluation")
-_FORMAT = 1  # of the prepared file
 
 
 def omniglot(
@@ -106,14 +104,16 @@ def _find(data_dir, size: int, resize: str, download: bool, characters) -> np.nd
     for place in looked:
         sources = _sources(place)
         if len(sources) == len(_SETS):
-            return _cached(sources, size, resize, characters)
-        prepared = place if place.is_file() else place / _prepared_name(size, resize)
-        if prepared.is_file():
-            x = _load(prepared, {"size": size, "resize": resize}, characters)
+            images = _asked(size, resize, characters, sources=[identity(path) for path in sources.values()])
+            kept = cache_dir() / "omniglot" / _prepared_name(size, resize)
+            return prepared(kept, images, lambda sources=sources: read_drawings(sources, characters, size, resize))
+        file = place if place.is_file() else place / _prepared_name(size, resize)
+        if file.is_file():
+            x = load(file, _asked(size, resize, characters))
             if x is not None:
                 return x
             raise ValueError(
-                f"`data_dir`: {str(prepared)!r} is not a prepared Omniglot of size={size} and "
+                f"`data_dir`: {str(file)!r} is not a prepared Omniglot of size={size} and "
                 f"resize={resize!r}, or is damaged. Remove it, and pass the folder with the two zips."
             )
     raise ValueError(_no_data(data_dir, looked))
@@ -140,47 +140,11 @@ def _no_data(data_dir, places: list[Path]) -> str:
     )
 
 
-def _cached(sources: dict[str, Path], size: int, resize: str, characters) -> np.ndarray:
-    """The drawings from the prepared file if it was made from just these sources, else read and prepared."""
-    about = {"size": size, "resize": resize, "sources": [_identity(path) for path in sources.values()]}
-    path = cache_dir() / "omniglot" / _prepared_name(size, resize)
-    x = _load(path, about, characters)
-    if x is None:
-        x = read_drawings(sources, characters, size, resize)
-        note = json.dumps({"format": _FORMAT, **about})
-        names = np.array([c.name for c in characters])
-        try:
-            write_whole(path, lambda file: np.savez(file, x=x, names=names, about=np.array(note)))
-        except OSError as error:
-            warnings.warn(f"Omniglot was read, but not kept in the cache: {error}. Set JAXMETA_CACHE.", stacklevel=4)
-    return x
+def _asked(size: int, resize: str, characters, **more: Any) -> Images:
+    """All drawings, in the order of the characters."""
+    shape = (len(characters) * DRAWINGS, size, size, 1)
+    return Images({"size": size, "resize": resize, **more}, [c.name for c in characters], shape)
 
 
 def _prepared_name(size: int, resize: str) -> str:
     return f"omniglot-{size}-{resize}.npz"
-
-
-def _load(path: Path, about: dict, characters) -> np.ndarray | None:
-    """The prepared file's drawings, or None if it is missing, damaged, or not about the same."""
-    try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
-            note = json.loads(str(file["about"]))
-            if any(note.get(name) != value for name, value in {"format": _FORMAT, **about}.items()):
-                return None
-            x, names = file["x"], file["names"].tolist()
-    except Exception:  # whatever is wrong with it, it is made again from the sources
-        return None
-    whole = x.dtype == np.uint8 and x.shape == (len(characters) * DRAWINGS, about["size"], about["size"], 1)
-    return x if whole and names == [c.name for c in characters] else None
-
-
-def _identity(path: Path) -> list:
-    """What changes when the source does: path, bytes and time of change, of a folder over all its files."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    stats = [file.stat() for file in files]
-    return [
-        str(path.resolve()),
-        len(files),
-        sum(s.st_size for s in stats),
-        max((s.st_mtime_ns for s in stats), default=0),
-    ]

@@ -52,6 +52,9 @@ def published_split(
     (Ren et al., 2018, https://arxiv.org/abs/1803.00676) and ``"cub"`` (Chen et al., 2019,
     https://arxiv.org/abs/1904.04232).
 
+    What the first call decodes it leaves in the cache folder (``JAXMETA_CACHE``, else ``~/.cache/jaxmeta``), one file
+    for each split and size, which later calls read while the folder or zip is unchanged.
+
     Args:
       name: one of these.
       split: ``"train"``, ``"val"`` or ``"test"``.
@@ -90,7 +93,8 @@ def published_split(
     if download:
         raise ValueError(f"`download`: {name} may not be fetched by a program. Ask its owners, and pass `data_dir`.")
     path = _find(name, data_dir)
-    return read_classes(path, "data_dir", lambda names: _classes(names, name, split, path), size)
+    pick_classes = lambda names: _classes(names, name, split, path)
+    return read_classes(path, "data_dir", pick_classes, size, keep=f"{name}-{split}")
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -10,32 +10,30 @@ import optax
 
 import jaxmeta as jm
 
-from ..types import ClassSet, MetaLearner, Model
-from ._experiment import Dtype, Experiment, by_split, by_steps, compute_dtype
+from ..types import ClassSet, MetaLearner
+from ._experiment import Experiment, by_split, by_steps
+from ._knobs import Dtype, Remat, compute_dtype, recomputing
 
 PGD = partial(jm.attacks.pgd, radius=0.1, num_steps=3)
-STEP = {"inner_optimizer": optax.sgd(0.5), "num_steps": 1}
-REPTILE = {"inner_optimizer": jm.inner.adam(3e-3, b1=0.0)}
+LOSS: dict[str, Any] = {"loss_fn": jm.losses.cross_entropy}
+STEP: dict[str, Any] = {"inner_optimizer": optax.sgd(0.5), "num_steps": 1}
+REPTILE: dict[str, Any] = {"inner_optimizer": jm.inner.adam(3e-3, b1=0.0)}
 
 # Those that move the weights of a network with a head, one output for each way.
-BY_STEPS: dict[str, Callable[[Model], MetaLearner]] = {
-    "maml": lambda net: jm.maml(net, jm.losses.cross_entropy, **STEP),
-    "fomaml": lambda net: jm.maml(net, jm.losses.cross_entropy, first_order=True, **STEP),
-    "anil": lambda net: jm.anil(net, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.5), num_steps=5),
-    "boil": lambda net: jm.boil(net, jm.losses.cross_entropy, **STEP),
-    "reptile": lambda net: jm.reptile(net, jm.losses.cross_entropy, num_steps=5, batch_size=10, **REPTILE),
-    "meta_sgd": lambda net: jm.meta_sgd(net, jm.losses.cross_entropy, init_lr=0.4),
-    "imaml": lambda net: jm.imaml(
-        net, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.3), num_steps=4, strength=1.0, cg_steps=2
-    ),
-    "maml_plus_plus": lambda net: jm.maml_plus_plus(
-        net, jm.losses.cross_entropy, inner_lr=0.3, num_steps=2, multi_step_until=500
-    ),
-    "lstm": lambda net: jm.lstm(net, jm.losses.cross_entropy, num_steps=3, init_lr=0.1),
+BY_STEPS: dict[str, Callable[..., MetaLearner]] = {
+    "maml": partial(jm.maml, **LOSS, **STEP),
+    "fomaml": partial(jm.maml, **LOSS, first_order=True, **STEP),
+    "anil": partial(jm.anil, **LOSS, inner_optimizer=optax.sgd(0.5), num_steps=5),
+    "boil": partial(jm.boil, **LOSS, **STEP),
+    "reptile": partial(jm.reptile, **LOSS, num_steps=5, batch_size=10, **REPTILE),
+    "meta_sgd": partial(jm.meta_sgd, **LOSS, init_lr=0.4),
+    "imaml": partial(jm.imaml, **LOSS, inner_optimizer=optax.sgd(0.3), num_steps=4, strength=1.0, cg_steps=2),
+    "maml_plus_plus": partial(jm.maml_plus_plus, **LOSS, inner_lr=0.3, num_steps=2, multi_step_until=500),
+    "lstm": partial(jm.lstm, **LOSS, num_steps=3, init_lr=0.1),
 }
 
 # Those that compare embeddings, or read them; then those made of other learners.
-BY_FEATURES: dict[str, Callable[[Model], MetaLearner]] = {
+BY_FEATURES: dict[str, Callable[..., MetaLearner]] = {
     "protonet": jm.protonet,
     "soft_kmeans": jm.soft_kmeans,
     "matching": jm.matching,
@@ -53,7 +51,7 @@ BY_FEATURES: dict[str, Callable[[Model], MetaLearner]] = {
 }
 
 # Those that learn a classifier of all training classes first.
-BY_LABELS: dict[str, Callable[[Model], MetaLearner]] = {
+BY_LABELS: dict[str, Callable[..., MetaLearner]] = {
     "baseline": jm.baseline,
     "baseline_plus_plus": jm.baseline_plus_plus,
     "rfs": jm.rfs,
@@ -80,6 +78,7 @@ def characters(
     tasks_per_step: int | None = None,
     features: int = 64,
     meta_lr: float = 2e-3,
+    remat: Remat = 0,
     dtype: Dtype = "float32",
     test_tasks: int = 600,
 ) -> Experiment:
@@ -104,7 +103,6 @@ def characters(
         algorithms that learn from labels.
       features: channels of the four convolutions.
       meta_lr: step size of the outer Adam at its start; of plain SGD, five hundred times as large, for reptile.
-      dtype: of the network's computation; parameters stay float32.
       test_tasks: held-out tasks in the final measurement.
     """
     moves, labels, reptile = algorithm in BY_STEPS, algorithm in BY_LABELS, algorithm == "reptile"
@@ -130,8 +128,9 @@ def characters(
         rotate = "extra" if dataset == "omniglot" else None
         return jm.tasks.batches(characters_of("train"), batch_size=64, rotate=rotate)
 
+    make = (BY_STEPS | BY_FEATURES | BY_LABELS)[algorithm]
     return Experiment(
-        learner=(BY_STEPS | BY_FEATURES | BY_LABELS)[algorithm](model),
+        learner=make(model, **recomputing(remat, algorithm)),
         optimizer=optax.sgd(rate) if reptile else optax.adam(rate),
         tasks=by_split(
             train=lambda: mini_batches() if labels else tasks("train", layout), test=lambda: tasks("test", test)

@@ -1,6 +1,7 @@
 """Any regression algorithm on one-dimensional functions: sine waves, or a mixture of sine waves and lines."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import optax
@@ -9,19 +10,20 @@ import jaxmeta as jm
 
 from ..types import MetaLearner, Model, Sampler
 from ._experiment import Experiment, by_split, by_steps
+from ._knobs import Dtype, Remat, compute_dtype, recomputing
 
 SGD: dict[str, Any] = {"inner_optimizer": optax.sgd(0.001)}
 FAST: dict[str, Any] = {"inner_optimizer": optax.sgd(0.003)}  # where no derivative passes through the steps
 
 # Those that move the weights of a network with an output; those that read its features; those that read the points.
-BY_STEPS: dict[str, Callable[[Model, int], MetaLearner]] = {
-    "maml": lambda net, k: jm.maml(net, jm.losses.mse, num_steps=k, **SGD),
-    "fomaml": lambda net, k: jm.maml(net, jm.losses.mse, num_steps=k, first_order=True, **SGD),
-    "anil": lambda net, k: jm.anil(net, jm.losses.mse, num_steps=k, **SGD),
-    "reptile": lambda net, k: jm.reptile(net, jm.losses.mse, num_steps=k, **FAST),
-    "meta_sgd": lambda net, k: jm.meta_sgd(net, jm.losses.mse, num_steps=1, init_lr=0.001),
-    "imaml": lambda net, k: jm.imaml(net, jm.losses.mse, num_steps=k, strength=1.0, **SGD),
-    "lstm": lambda net, k: jm.lstm(net, jm.losses.mse, num_steps=k, init_lr=0.001),
+BY_STEPS: dict[str, Callable[..., MetaLearner]] = {
+    "maml": partial(jm.maml, **SGD),
+    "fomaml": partial(jm.maml, first_order=True, **SGD),
+    "anil": partial(jm.anil, **SGD),
+    "reptile": partial(jm.reptile, **FAST),
+    "meta_sgd": lambda net, loss, num_steps, **how: jm.meta_sgd(net, loss, num_steps=1, init_lr=0.001, **how),
+    "imaml": partial(jm.imaml, strength=1.0, **SGD),
+    "lstm": partial(jm.lstm, init_lr=0.001),
 }
 BY_FEATURES: dict[str, Callable[[Model], MetaLearner]] = {
     "r2d2": lambda net: jm.r2d2(net, jm.losses.mse, init_lambda=0.1),
@@ -50,6 +52,8 @@ def curves(
     hidden: int = 64,
     num_inner_steps: int = 5,
     meta_lr: float = 1e-3,
+    remat: Remat = 0,
+    dtype: Dtype = "float32",
     test_tasks: int = 2_000,
 ) -> Experiment:
     """Any algorithm that does regression, on sine waves or on a mixture of those and lines; Adam with a cosine outside.
@@ -71,14 +75,16 @@ def curves(
       meta_lr: step size of the outer Adam at its start; of plain SGD, a thousandfold, for reptile.
       test_tasks: held-out functions in the final measurement.
     """
-    steps = None
+    steps, how = None, recomputing(remat, algorithm)
+    net = partial(jm.backbones.MLP, (hidden, hidden), dtype=compute_dtype(dtype))
     if algorithm in BY_STEPS:
-        net = jm.from_linen(jm.backbones.MLP((hidden, hidden), num_outputs=1))
-        steps = by_steps(lambda num_steps: BY_STEPS[algorithm](net, num_steps))
-        learner = steps(num_inner_steps)
+        steps = by_steps(partial(BY_STEPS[algorithm], jm.from_linen(net(num_outputs=1)), jm.losses.mse, **how))
+        learner = steps(num_steps=num_inner_steps)
     elif algorithm in BY_FEATURES:
-        learner = BY_FEATURES[algorithm](jm.from_linen(jm.backbones.MLP((hidden, hidden), num_outputs=None)))
+        learner = BY_FEATURES[algorithm](jm.from_linen(net(num_outputs=None)))
     else:
+        if dtype != "float32":
+            raise ValueError(f"`dtype` is {dtype!r}, but the small network of {algorithm} is its own, and float32.")
         learner = BY_POINTS[algorithm](jm.identity())
     rate = optax.cosine_decay_schedule(meta_lr * (1000 if algorithm == "reptile" else 1), num_steps)
     return Experiment(

@@ -3,15 +3,13 @@
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from ..types import Batch, MetaLearner, Sampler, Task, Variables
-
-Dtype = Literal["float32", "bfloat16"]
 
 
 class Experiment(NamedTuple):
@@ -34,6 +32,7 @@ class Experiment(NamedTuple):
       eval_tasks: tasks per validation.
       test_tasks: tasks in the final measurement.
       beside: learners by name that are measured as they start, on the same tasks, to compare with.
+      note: what is worth saying of the data before training, in words; it may look at them.
     """
 
     learner: MetaLearner
@@ -51,6 +50,7 @@ class Experiment(NamedTuple):
     eval_tasks: int = 256
     test_tasks: int = 1_000
     beside: Mapping[str, MetaLearner] = MappingProxyType({})
+    note: Callable[[], str] = lambda: ""
 
     @property
     def train(self) -> Sampler:
@@ -123,16 +123,6 @@ def by_steps(make: Callable[..., MetaLearner]) -> Callable[..., MetaLearner]:
     """
     once = cache(lambda num_steps: make(num_steps=num_steps))
     return lambda num_steps: once(num_steps)
-
-
-def compute_dtype(dtype: Dtype) -> Any:
-    """What flax is told to compute in: nothing in particular for float32, so that float64 inputs stay what they are.
-
-    Example:
-      >>> compute_dtype("float32") is None
-      True
-    """
-    return None if dtype == "float32" else jnp.dtype(dtype)
 
 
 def nearest_neighbour() -> MetaLearner:

@@ -4,7 +4,8 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Dtype, Experiment, by_split, by_steps, compute_dtype
+from ._experiment import Experiment, by_split, by_steps
+from ._knobs import Dtype, Remat, compute_dtype
 
 
 def glyphs_maml(
@@ -22,7 +23,7 @@ def glyphs_maml(
     first_order: bool = False,
     meta_lr: float = 2e-3,
     jitter: float = 1.0,
-    remat: int = 0,
+    remat: Remat = 0,
     dtype: Dtype = "float32",
     test_tasks: int = 320,
 ) -> Experiment:
@@ -42,8 +43,6 @@ def glyphs_maml(
       first_order: drop second derivatives (FOMAML).
       meta_lr: step size of the outer Adam.
       jitter: how much two drawings of one character differ; larger is harder.
-      remat: recompute groups of so many inner steps in the backward pass, which saves memory; 0 keeps them.
-      dtype: of the network's computation; parameters stay float32.
       test_tasks: tasks of held-out classes in the final measurement, and in each of four validations.
     """
     net = jm.backbones.Conv4(num_outputs=num_ways, features=features, dtype=compute_dtype(dtype))

@@ -4,7 +4,8 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Dtype, Experiment, by_steps, compute_dtype
+from ._experiment import Experiment, by_steps
+from ._knobs import Dtype, Remat, compute_dtype
 from ._omniglot import Resize, TrainSplit, omniglot_tasks
 from ._published import figures, published, row
 
@@ -28,7 +29,7 @@ def omniglot_anil(
     num_inner_steps: int = 5,
     num_test_steps: int = 10,
     meta_lr: float = 1e-3,
-    remat: int = 0,
+    remat: Remat = 0,
     dtype: Dtype = "float32",
     test_tasks: int = 1_000,
 ) -> Experiment:
@@ -54,8 +55,6 @@ def omniglot_anil(
       num_inner_steps: steps of adaptation in training.
       num_test_steps: steps of adaptation on held-out characters.
       meta_lr: step size of the outer Adam.
-      remat: recompute groups of so many inner steps in the backward pass, which saves memory; 0 keeps them.
-      dtype: of the network's computation; parameters stay float32.
       test_tasks: held-out tasks in the final measurement.
     """
     net = jm.backbones.Conv4(num_outputs=num_ways, features=features, dtype=compute_dtype(dtype))

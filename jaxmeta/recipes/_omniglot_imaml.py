@@ -4,7 +4,8 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Dtype, Experiment, by_steps, compute_dtype
+from ._experiment import Experiment, by_steps
+from ._knobs import Dtype, compute_dtype
 from ._omniglot import Resize, TrainSplit, omniglot_tasks
 from ._published import figures, published, row
 
@@ -49,7 +50,7 @@ def omniglot_imaml(
     Four stride-2 convolutions of 64 filters and a mean over the last map, statistics of each batch, characters turned
     by a multiple of 90 degrees drawn in every task. On held-out characters plain gradient descent, without the proximal
     term, as in the authors' code; unlike there, the term is in every step of training and the linear system is that
-    of the paper, undamped.
+    of the paper, undamped. Memory is that of one step, so there are none to recompute (no --remat).
 
     Args:
       data_dir: folder with images_background.zip and images_evaluation.zip; by default the cache folder.
@@ -69,7 +70,6 @@ def omniglot_imaml(
       strength: how strongly adapted parameters are held to the initialisation, in training.
       cg_steps: conjugate gradient steps.
       meta_lr: step size of the outer Adam, whose epsilon is 0.001.
-      dtype: of the network's computation; parameters stay float32.
       test_tasks: held-out tasks in the final measurement.
     """
     net = jm.backbones.Conv4(num_outputs=num_ways, features=features, dtype=compute_dtype(dtype))

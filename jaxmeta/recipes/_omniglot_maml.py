@@ -6,7 +6,8 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Dtype, Experiment, by_steps, compute_dtype
+from ._experiment import Experiment, by_steps
+from ._knobs import Dtype, Remat, compute_dtype
 from ._omniglot import Resize, TrainSplit, omniglot_tasks
 from ._published import figures, published, row
 
@@ -60,7 +61,7 @@ def omniglot_maml(
     first_order: bool = False,
     meta_lr: float = 3e-3,
     schedule: Literal["constant", "cosine"] = "constant",
-    remat: int = 0,
+    remat: Remat = 0,
     dtype: Dtype = "float32",
     test_tasks: int = 1_000,
 ) -> Experiment:
@@ -94,8 +95,6 @@ def omniglot_maml(
       meta_lr: step size of the outer Adam; the authors' is 0.001.
       schedule: of the outer step size; constant as the authors', or a cosine that reaches zero at num_steps, which is
         better where training is short.
-      remat: recompute groups of so many inner steps in the backward pass, which saves memory; 0 keeps them.
-      dtype: of the network's computation; parameters stay float32.
       test_tasks: held-out tasks in the final measurement.
     """
     model, inner_optimizer = jm.from_linen(_network(network, num_ways, features, head_init, dtype)), optax.sgd(inner_lr)

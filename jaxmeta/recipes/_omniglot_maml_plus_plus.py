@@ -4,7 +4,8 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Dtype, Experiment, compute_dtype
+from ._experiment import Experiment
+from ._knobs import Dtype, compute_dtype
 from ._omniglot import Resize, TrainSplit, omniglot_tasks
 from ._published import figures, published, row
 
@@ -50,6 +51,7 @@ def omniglot_maml_plus_plus(
     the loss for the first ten of a hundred epochs; the outer rate falls by a cosine to a hundredth. Turned characters
     are further classes. The authors average the predictions of the five best epochs and hold out 50 characters for
     choosing them; here one network is measured, the last. Their interval is over queries and not over tasks.
+    The loss looks at every step, so none is forgotten and recomputed (no --remat).
 
     Args:
       data_dir: folder with images_background.zip and images_evaluation.zip; by default the cache folder.
@@ -67,7 +69,6 @@ def omniglot_maml_plus_plus(
       num_inner_steps: steps of adaptation.
       multi_step_until: the meta-step from which only the last inner step counts in the loss.
       meta_lr: step size of the outer Adam, at its start.
-      dtype: of the network's computation; parameters stay float32.
       test_tasks: held-out tasks in the final measurement.
     """
     net = jm.backbones.Conv4(num_outputs=num_ways, features=features, pool="max", dtype=compute_dtype(dtype))

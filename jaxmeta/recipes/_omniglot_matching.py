@@ -6,7 +6,8 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Dtype, Experiment, compute_dtype
+from ._experiment import Experiment
+from ._knobs import Dtype, compute_dtype
 from ._omniglot import Resize, TrainSplit, omniglot_tasks
 from ._published import figures, published, row
 
@@ -67,7 +68,6 @@ def omniglot_matching(
         those of each batch.
       meta_lr: step size of the outer Adam, at its start.
       halve_every: meta-steps after which the step size halves.
-      dtype: of the network's computation; parameters stay float32.
       test_tasks: held-out tasks in the final measurement.
     """
     net = jm.backbones.Conv4(features=features, pool="max", dtype=compute_dtype(dtype))

@@ -4,7 +4,8 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Dtype, Experiment, compute_dtype
+from ._experiment import Experiment
+from ._knobs import Dtype, Remat, compute_dtype
 from ._omniglot import Resize, TrainSplit, omniglot_tasks
 from ._published import figures, published, row
 
@@ -39,7 +40,7 @@ def omniglot_meta_sgd(
     max_init_lr: float = 0.1,
     num_inner_steps: int = 1,
     meta_lr: float = 1e-3,
-    remat: int = 0,
+    remat: Remat = 0,
     dtype: Dtype = "float32",
     test_tasks: int = 1_000,
 ) -> Experiment:
@@ -65,8 +66,6 @@ def omniglot_meta_sgd(
       max_init_lr: largest of the rates at the start of training.
       num_inner_steps: steps of adaptation.
       meta_lr: step size of the outer Adam.
-      remat: recompute groups of so many inner steps in the backward pass, which saves memory; 0 keeps them.
-      dtype: of the network's computation; parameters stay float32.
       test_tasks: held-out tasks in the final measurement.
     """
     net = jm.backbones.Conv4(num_outputs=num_ways, features=features, dtype=compute_dtype(dtype))

@@ -8,7 +8,8 @@ from flax import linen
 import jaxmeta as jm
 
 from ..ops import max_pool
-from ._experiment import Dtype, Experiment, compute_dtype
+from ._experiment import Experiment
+from ._knobs import Dtype, compute_dtype
 from ._omniglot import Resize, TrainSplit, omniglot_tasks
 from ._published import figures, published, row
 
@@ -66,7 +67,6 @@ def omniglot_relation(
       meta_lr: step size of the outer Adam, at its start.
       halve_every: meta-steps after which the step size halves.
       max_grad_norm: largest norm of a meta-gradient.
-      dtype: of the networks' computation; parameters stay float32.
       test_tasks: held-out tasks in the final measurement.
     """
     options = {"features": features, "dtype": compute_dtype(dtype)}

@@ -6,7 +6,8 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Dtype, Experiment, by_steps, compute_dtype
+from ._experiment import Experiment, by_steps
+from ._knobs import Dtype, compute_dtype
 from ._omniglot import Resize, TrainSplit, omniglot_tasks
 from ._published import figures, published, row
 
@@ -69,6 +70,7 @@ def omniglot_reptile(
     held-out characters are not turned. Three differences from the authors' code: Adam's second moments start anew in
     every task instead of going from task to task; without transduction a query is normalised with the statistics of
     the support set instead of those of the support set and itself; ink is 1 on paper 0 instead of the reverse.
+    No outer derivative passes through the steps, so there are none to recompute (no --remat).
 
     Args:
       data_dir: folder with images_background.zip and images_evaluation.zip; by default the cache folder.
@@ -90,7 +92,6 @@ def omniglot_reptile(
       num_test_steps: steps of adaptation on held-out characters.
       test_batch_size: drawings of a mini-batch, on held-out characters.
       meta_lr: share of the way to the adapted parameters that the initialisation goes, at the start of training.
-      dtype: of the network's computation; parameters stay float32.
       test_tasks: held-out tasks in the final measurement.
     """
     net = jm.backbones.Conv4(num_outputs=num_ways, features=features, dtype=compute_dtype(dtype))

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import optax
 
 import jaxmeta as jm
 
-from ..datasets._folder import read_folder
+from ..datasets._parts import Split, explain, read_part
 from ..types import ClassSet, MetaLearner, Model, Sampler
-from ._experiment import Dtype, Experiment, by_split, by_steps, compute_dtype
+from ._experiment import Experiment, by_split, by_steps
 from ._figures import published
+from ._knobs import Dtype, Remat, compute_dtype, recomputing
 
 SGD = {"inner_optimizer": optax.sgd(0.01)}
 
@@ -48,9 +50,11 @@ def photographs(
     data_dir: str | None = None,
     download: bool = False,
     size: int | None = None,
+    held_out: float = 0.2,
     algorithm: Algorithm = "protonet",
     backbone: Literal["conv4", "resnet12"] = "conv4",
     features: int = 64,
+    remat: Remat = 0,
     dtype: Dtype = "float32",
     num_steps: int = 5_000,
     num_ways: int = 5,
@@ -73,23 +77,25 @@ def photographs(
 ) -> Experiment:
     """Photographs, few-shot: train on some classes, recognise others from a few examples of each.
 
-    One's own are folders named after their classes, in folders `train`, `val` and `test`; Adam with a cosine to zero.
-    Conv4 has max-pooling. Algorithms that move weights normalise with the batch's statistics (transductive), the
-    others with running averages. Training images are mirrored, cropped and relit at random, held-out ones are not.
+    One's own are folders named after their classes, split by folders `train`, `val` and `test` or, without these,
+    by name. Adam with a cosine to zero; Conv4 has max-pooling. Algorithms that move weights normalise with the
+    batch's statistics (transductive), the others with running averages. Training images are mirrored, cropped and
+    relit at random, held-out ones are not.
 
     Args:
       dataset: folder is one's own photographs; grocery is a set of 81 groceries, its test classes of other kinds; the
         others have published splits.
-      data_dir: of one's own, a folder or zip with folders train, test and, to validate, val, and in each of them a
-        folder of images per class, at any depth. Of the others, where their files are: see
+      data_dir: of one's own, a folder or zip with a folder of images per class, at any depth; these may be in folders
+        train, test and, to validate, val. Of the others, where their files are: see
         `jaxmeta.datasets.grocery` and `jaxmeta.datasets.published_split`.
       download: let TFDS fetch cifar_fs, fc100 or cub, if they are not there.
       size: height and width in pixels, to which images are resized; by default 32 for cifar_fs and fc100, else 84.
+      held_out: part of one's own classes to test on, and as many to validate, where there are no folders train and
+        test; num_ways at least. Their names decide which: after adding classes, train anew.
       algorithm: see `jaxmeta list algorithms`; the last three learn from labels, without episodes.
       backbone: conv4 has four convolutions, resnet12 twelve in four residual blocks.
       features: channels of the first block; conv4 has as many throughout, resnet12 2.5, 5 and 10 times as many in the
         others. On a CPU, 16 make resnet12 affordable.
-      dtype: of the computation; parameters are float32. bfloat16 is for accelerators.
       num_steps: meta-steps of training.
       num_ways: classes per task.
       num_train_ways: classes per task in training, by default num_ways; more help algorithms that read features.
@@ -112,16 +118,19 @@ def photographs(
     moves, labels = algorithm in BY_STEPS, algorithm in BY_LABELS
     net = _network(backbone, features, num_ways if moves else None, dtype)
     model = jm.from_linen(net, norm="transductive" if moves else "running")
-    make = by_steps(partial(BY_STEPS[algorithm], model, jm.losses.cross_entropy)) if moves else None
+    how = recomputing(remat, algorithm)
+    make = by_steps(partial(BY_STEPS[algorithm], model, jm.losses.cross_entropy, **how)) if moves else None
     layout: dict[str, Any] = {"num_ways": num_ways, "num_shots": num_shots}
     _check_ways(num_train_ways, num_ways, moves)
     if size is not None and size < 16:
         raise ValueError(f"`size` is {size} pixels, of which four halvings leave nothing: 16 or more.")
 
-    def data(split: str) -> ClassSet:
-        return photographs_of(dataset, split, data_dir, size, download)
+    by_name = Split(held_out, num_ways, 2 if labels else num_train_ways or num_ways, bool(eval_every))
 
-    def held_out(split: str) -> Sampler:
+    def data(split: str) -> ClassSet:
+        return photographs_of(dataset, split, data_dir, size, download, by_name)
+
+    def tested(split: str) -> Sampler:
         classes = data(split)
         with _classes_of(split, "`num_queries` is `num_test_queries`"):
             return jm.tasks.episodes(classes, **layout, num_queries=num_test_queries)
@@ -136,12 +145,14 @@ def photographs(
         return jm.tasks.augmented(sampler, crop=crop, flip=flip, jitter=jitter)
 
     return Experiment(
-        learner=make(num_inner_steps) if make else (BY_FEATURES | BY_LABELS)[algorithm](model),
+        learner=make(num_steps=num_inner_steps) if make else (BY_FEATURES | BY_LABELS)[algorithm](model),
         make_learner=make,
         test_steps=tuple(sorted({num_inner_steps, num_test_steps})) if make else (),
         optimizer=optax.adamw(optax.cosine_decay_schedule(meta_lr, num_steps), weight_decay=weight_decay),
         tasks=by_split(
-            train=train, val=(lambda: held_out("val")) if eval_every else None, test=lambda: held_out("test")
+            train=train,
+            val=(lambda: tested("val")) if eval_every else None,
+            test=lambda: tested("test"),
         ),
         num_steps=num_steps,
         tasks_per_step=tasks_per_step,
@@ -151,6 +162,7 @@ def photographs(
         eval_tasks=eval_tasks,
         test_tasks=test_tasks,
         published=published(dataset, backbone, algorithm, **layout),
+        note=lambda: explain(Path(data_dir), "data_dir", by_name) if dataset == "folder" and data_dir else "",
     )
 
 
@@ -163,7 +175,7 @@ def _network(backbone: str, features: int, num_outputs: int | None, dtype: Dtype
 
 
 def photographs_of(
-    dataset: Dataset, split: str, data_dir: str | None, size: int | None = None, download: bool = False
+    dataset: Dataset, split: str, data_dir: str | None, size: int | None, download: bool, by_name: Split
 ) -> ClassSet:
     """The classes of a split; ``dataset`` and its files as for `photographs`."""
     if download and dataset in ("folder", "grocery"):
@@ -174,10 +186,10 @@ def photographs_of(
         return jm.datasets.published_split(dataset, split, data_dir=data_dir, size=size, download=download)
     if data_dir is None:
         raise ValueError(
-            "`data_dir` is None, and the photographs are your own: pass a folder or zip with folders train and test, "
-            "and in each a folder of images per class. Without any, try `--dataset grocery`."
+            "`data_dir` is None, and the photographs are your own: pass a folder or zip with a folder of images per "
+            "class. Without any, try `--dataset grocery`."
         )
-    return read_folder(data_dir, "data_dir", root=split, size=size or 84)
+    return read_part(Path(data_dir), "data_dir", split, by_name, size or 84)
 
 
 @contextmanager

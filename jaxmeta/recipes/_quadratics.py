@@ -13,6 +13,7 @@ import jaxmeta as jm
 
 from ..types import Model
 from ._experiment import Experiment, by_split
+from ._knobs import Remat
 
 
 def quadratics(
@@ -23,11 +24,12 @@ def quadratics(
     num_inner_steps: int = 20,
     tasks_per_step: int = 32,
     meta_lr: float = 3e-3,
+    remat: Remat = 0,
     test_tasks: int = 1_000,
 ) -> Experiment:
     """An update rule learned on random quadratics, from random starts, measured on new ones.
 
-    Beside it stands gradient descent with each of seven rates.
+    Beside it stands gradient descent with each of seven rates. There is no network to be computed in another dtype.
 
     Args:
       rule: a small network for each parameter, a recurrent one, or only a learned rate for every step.
@@ -44,7 +46,8 @@ def quadratics(
         "schedule": lambda: jm.rules.schedule(num_inner_steps, init_lr=0.1),
     }
     sampler = jm.tasks.quadratics(num_dims=num_dims)
-    options: dict[str, Any] = {"num_steps": num_inner_steps}
+    # One by one: the outer loss keeps what is between them anyway.
+    options: dict[str, Any] = {"num_steps": num_inner_steps, "remat": remat > 0}
     descent = lambda lr: jm.learned_optimizer(point(), jm.losses.mse, rule=jm.rules.tuned(optax.sgd, lr), **options)
     rate = optax.cosine_decay_schedule(meta_lr, num_steps)
     return Experiment(

@@ -6,7 +6,8 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Dtype, Experiment, by_split, by_steps, compute_dtype
+from ._experiment import Experiment, by_split, by_steps
+from ._knobs import Dtype, Remat, compute_dtype
 from ._published import figures
 
 FIGURES = figures(
@@ -29,7 +30,7 @@ def sinusoid_maml(
     num_test_steps: int = 10,
     first_order: bool = False,
     meta_lr: float = 1e-3,
-    remat: int = 0,
+    remat: Remat = 0,
     dtype: Dtype = "float32",
     test_tasks: int = 5_000,
 ) -> Experiment:
@@ -51,8 +52,6 @@ def sinusoid_maml(
       num_test_steps: most steps of adaptation on held-out waves.
       first_order: drop second derivatives (FOMAML).
       meta_lr: step size of the outer Adam.
-      remat: recompute groups of so many inner steps in the backward pass, which saves memory; 0 keeps them.
-      dtype: of the network's computation; parameters stay float32.
       test_tasks: held-out waves in the final measurement.
     """
     net = jm.backbones.MLP((hidden, hidden), num_outputs=1, kernel_init=kernel_init, dtype=compute_dtype(dtype))

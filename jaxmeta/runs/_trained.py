@@ -1,5 +1,6 @@
 """What a run has learned, ready to adapt: its learner built again from the recipe, and its meta-parameters."""
 
+import inspect
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import jax
 from jaxmeta import checkpoint
 from jaxmeta.types import MetaLearner, Task, Variables
 
-from ._config import PARAMS, Config, read_config
+from ._config import CONFIG, PARAMS, Config, read_config
 
 
 class Trained(NamedTuple):
@@ -43,12 +44,14 @@ def load(
     Args:
       path: a folder that `jaxmeta train`, or an estimator's ``save``, made.
       learner: for what a learner of one's own has learned; by default the recipe's is built again.
-      data_dir: the data's folder, for older runs, which do not say what their tasks look like.
+      data_dir: the data's folder, for runs that do not say what their tasks look like: one look at it tells. The one
+        that the run names is not opened unasked, as the run may be a stranger's.
       num_steps: inner steps of adaptation; by default those with which an estimator was saved, or of the recipe's
         headline figure.
 
     Raises:
-      ValueError: if it is not a run folder, or of another learner: then the leaves that differ are named.
+      ValueError: if it is not a run folder, or of another learner: then the leaves that differ are named; if only data
+        could tell what its tasks look like, and `data_dir` is None.
 
     Example:
       >>> import tempfile, jaxmeta as jm
@@ -87,6 +90,12 @@ def _parameters(learner: MetaLearner, task: Task, path: str) -> Variables:
 
 def _of_recipe(folder: Path, data_dir: str | None, num_steps: int | None) -> tuple[MetaLearner, Config]:
     e, config = build(folder, data_dir)
+    if config.task is None and data_dir is None and _reads_data(config):
+        named = config.arguments.get("data_dir")
+        raise ValueError(
+            f"`data_dir` is None, and {str(folder / CONFIG)!r} does not say what the run's tasks look like; its data "
+            f"would tell. What it names ({named!r}) is not opened unasked: pass `data_dir`, the same if you trust it."
+        )
     steps = config.num_inner_steps if num_steps is None else num_steps
     config = config._replace(task=config.task or e.example, num_inner_steps=steps)
     if steps is None:
@@ -109,7 +118,14 @@ def build(folder: Path, data_dir: str | None = None) -> tuple[Any, Config]:
         raise ValueError(f"{str(folder)!r} holds a learner of your own: pass it as `learner`.")
     arguments = dict(config.arguments)
     if data_dir is not None:
-        if "data_dir" not in arguments:
+        if not _reads_data(config):
             raise ValueError(f"`--data-dir`: the recipe {config.recipe} reads no data.")
         arguments["data_dir"] = data_dir
     return RECIPES[config.recipe](**arguments), config._replace(arguments=arguments)
+
+
+def _reads_data(config: Config) -> bool:
+    """Whether the recipe takes a ``data_dir``."""
+    from jaxmeta.recipes import RECIPES
+
+    return config.recipe is not None and "data_dir" in inspect.signature(RECIPES[config.recipe]).parameters

@@ -11,6 +11,8 @@ import pytest
 
 from jaxmeta.cli import main
 from jaxmeta.cli._folder import append, create
+from jaxmeta.cli._run import DIVERGED, LOST
+from jaxmeta.cli._signals import EXIT
 from jaxmeta.recipes import RECIPES
 from jaxmeta.recipes._characters import Algorithm as Characters
 from jaxmeta.recipes._curves import Algorithm as Curves
@@ -92,6 +94,25 @@ def test_list(capsys):
     assert main(["list", "algorithms"]) == 0
     said = capsys.readouterr().out
     assert "reptile" in said and "Conv4" not in said
+    assert main(["list", "--json"]) == main(["list", "backbones", "--json"]) == 0
+    everything, _, backbones = capsys.readouterr().out.partition("\n}\n")
+    found = json.loads(everything + "}")
+    assert list(found["recipes"]) == list(RECIPES) and found["algorithms"]["maml"].startswith("Model-agnostic")
+    assert list(json.loads(backbones)) == ["backbones"] and "Conv4" in json.loads(backbones)["backbones"]
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate", "adapt", "plan", "list", "compare", "reproduce", "data check", "data describe"]
+)
+def test_what_prints_a_table_prints_json_too(command, capsys):
+    assert main([*command.split(), "--help"]) == 0
+    assert " --json " in capsys.readouterr().out
+
+
+def test_exit_codes_are_on_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "commands.md").read_text().partition("## Exit codes")[2]
+    codes = {0, 1, 2, DIVERGED, LOST, EXIT}
+    assert {int(line.split("|")[1]) for line in page.splitlines() if line[:3].strip("| ").isdigit()} == codes
 
 
 def test_unknown_names(capsys, tmp_path):
@@ -185,10 +206,16 @@ def test_the_same_seed_gives_the_same_bytes(sine, tmp_path):
     assert read(sine, "metrics.jsonl") != read(tmp_path / "other", "metrics.jsonl")
 
 
-def test_evaluate_repeats_the_results(sine, capsys):
+def test_evaluate_repeats_the_results_and_says_what_it_does(sine, capsys):
     assert main(["evaluate", str(sine), "--num-tasks", "64", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["rows"]
-    assert found == json.loads((sine / "results.json").read_text())["rows"]
+    said = capsys.readouterr()
+    assert json.loads(said.out)["rows"] == json.loads((sine / "results.json").read_text())["rows"]
+    measured = ["before adaptation (0 steps)", "after 1 step", "after 2 steps"]
+    told = [f"measuring on 64 held-out tasks: {name}" for name in measured]
+    assert said.err.splitlines() == told  # as training does, where stdout is for JSON
+    assert main(["evaluate", str(sine), "--num-tasks", "64"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[:3] == told and not said.err
 
 
 def test_evaluate_with_other_steps_and_split(sine, capsys):

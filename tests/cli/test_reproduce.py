@@ -159,6 +159,10 @@ def test_tables_are_listed(capsys):
     assert main(["reproduce", "omniglot", "--list", "--only", "*protonet*"]) == 0
     said = capsys.readouterr().out
     assert said.count("omniglot_protonet_") == 4 and "96.0 % (1,000 tasks" in said and "maml" not in said
+    assert main(["reproduce", "omniglot", "--list", "--only", "*protonet_5w1s", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["omniglot"]
+    assert row["recipe"] == "omniglot_protonet_5w1s" and row["published"]["source"].startswith("ProtoNet paper")
+    assert main(["reproduce", "--json"]) == 0 and set(json.loads(capsys.readouterr().out)) == set(TABLES)
 
 
 @pytest.mark.parametrize(

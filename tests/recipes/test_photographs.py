@@ -21,6 +21,11 @@ GROCERY = Path(__file__).parents[3] / "shared" / "data" / "grocery"
 SMALL = {"size": 16, "num_ways": 3, "num_shots": 2, "num_queries": 2, "num_test_queries": 3, "features": 4}
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXMETA_CACHE", str(tmp_path / "cache"))
+
+
 def coloured(value) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (20, 16), value).save(file, "PNG")
@@ -59,6 +64,60 @@ def test_own_photographs_by_split(own):
     task = e.train(jax.random.key(0))
     assert task.support.x.shape == (8, 16, 16, 3) and len(task.support.ways) == 4
     assert photographs(data_dir=own, **SMALL).val is None
+
+
+def classes_in(path, names, prefix=""):
+    with zipfile.ZipFile(path, "w") as archive:
+        for value, name in enumerate(names):
+            for i in range(6):
+                archive.writestr(f"{prefix}{name}/{i}.png", coloured((value, 0, 0)))
+    return str(path)
+
+
+def names_of(e):
+    return {split: set(sampler.names) for split in ("val", "test") if (sampler := e.tasks(split)) is not None}
+
+
+def test_one_folder_of_classes_is_split_by_name(tmp_path):
+    names = [f"kind {i}" for i in range(20)]
+    path = classes_in(tmp_path / "a.zip", names)
+    e = photographs(data_dir=path, **SMALL)
+    train, test = set(e.train.sampler.names), set(e.test.names)
+    assert len(test) == 4 and train | test == set(names) and not train & test and e.val is None
+    assert e.note() == f"of 20 classes 4 are held out, to test on {', '.join(sorted(test))}"
+    # The same classes from a folder, and with other pictures beside them: names alone decide.
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "folder")
+    assert set(photographs(data_dir=str(tmp_path / "folder"), **SMALL).test.names) == test
+    assert set(photographs(data_dir=path, held_out=0.4, **SMALL).test.names) > test
+    # Validation gets as many, and takes them from training.
+    e = photographs(data_dir=path, eval_every=5, **SMALL)
+    found = names_of(e)
+    assert found["test"] == test and len(found["val"]) == 4 and set(e.train.sampler.names) == train - found["val"]
+    assert e.note().startswith("of 20 classes 8 are held out, to test on kind ") and "; to validate on kind" in e.note()
+    x, classes = np.asarray(e.test.x), [names.index(name) for name in e.test.names]
+    assert [int(x[start, 0, 0, 0]) for start in e.test.start] == classes  # pictures stay with their names
+
+
+def test_held_out_classes_are_enough_for_a_task_or_it_is_refused(tmp_path):
+    path = classes_in(tmp_path / "a.zip", "abcdef")
+    e = photographs(data_dir=path, **SMALL)  # three ways: a fifth of six classes would not do
+    assert len(e.test.names) == 3 == len(e.train.sampler.names)
+    with pytest.raises(ValueError, match="3 held out to test on, 3 are left to train on, but a task of training has 4"):
+        photographs(data_dir=path, num_train_ways=4, **SMALL).prepare()
+    with pytest.raises(ValueError, match="to test on and 3 to validate on, 0 are left"):
+        photographs(data_dir=path, eval_every=5, **SMALL).prepare()
+    for part in (0.0, 1.0, -0.2):
+        with pytest.raises(ValueError, match=f"`held_out`, .* must be between 0 and 1, got {part}"):
+            photographs(data_dir=path, held_out=part, **SMALL).prepare()
+
+
+def test_folders_that_say_what_is_held_out_are_never_split_again(own, tmp_path):
+    e = photographs(data_dir=own, held_out=0.9, **SMALL)
+    assert set(e.test.names) == {f"test{c}" for c in range(4)} and e.note() == ""
+    path = classes_in(tmp_path / "a.zip", [f"{part}/{c}" for part in ("train", "test") for c in range(4)], "photos/")
+    with pytest.raises(ValueError, match="holds no images below 'test'"):  # and those of train do not reach test
+        photographs(data_dir=path, **SMALL).prepare()
 
 
 @pytest.mark.parametrize("backbone, size", [("conv4", 4), ("resnet12", 40)])
@@ -107,9 +166,10 @@ def test_what_is_wrong_is_said_before_any_work(own, tmp_path):
         photographs(data_dir=own, num_train_ways=99, **SMALL).prepare()
     (tmp_path / "cat").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "cat" / "1.png")
-    with pytest.raises(
-        ValueError, match=r"`data_dir`: .* holds no images below 'test'. Expected .*: test/class/\*.jpg"
-    ):
+    with pytest.raises(ValueError, match=r"`data_dir`: .* has 1 classes and no folders train and test"):
+        photographs(data_dir=str(tmp_path), **SMALL).prepare()
+    (tmp_path / "cat").rename(tmp_path / "train")
+    with pytest.raises(ValueError, match=r"`data_dir`: .* holds no images below 'test'. .*: test/class/\*.jpg"):
         photographs(data_dir=str(tmp_path), **SMALL).prepare()
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from typing_extensions import Doc
 
 import jaxmeta as jm
 from jaxmeta.recipes import RECIPES, Experiment, nearest_neighbour
+from jaxmeta.recipes._knobs import Dtype, Remat
 
 OMNIGLOT = Path(__file__).parents[3] / "shared" / "data" / "omniglot"
 needs_omniglot = pytest.mark.skipif(not OMNIGLOT.is_dir(), reason=f"needs the official Omniglot zips in {OMNIGLOT}")
@@ -29,9 +31,63 @@ def test_every_knob_is_typed_keyword_only_and_documented(name):
     for parameter in inspect.signature(recipe).parameters.values():
         assert parameter.kind is parameter.KEYWORD_ONLY and parameter.annotation is not parameter.empty
         assert parameter.default is not parameter.empty, f"{name}: {parameter.name} has no default"
-        assert re.search(rf"^      {parameter.name}: \w", recipe.__doc__, re.M), (
-            f"{name}: {parameter.name} is undocumented"
-        )
+        explained = any(isinstance(mark, Doc) for mark in getattr(parameter.annotation, "__metadata__", ()))
+        told = re.search(rf"^      {parameter.name}: \w", recipe.__doc__, re.M)
+        assert bool(told) != explained, f"{name}: {parameter.name} is explained {'twice' if told else 'nowhere'}"
+
+
+def test_recipes_with_a_network_have_a_precision_and_those_through_inner_steps_can_recompute():
+    knobs = {name: inspect.signature(recipe).parameters for name, recipe in RECIPES.items()}
+    assert {name for name in RECIPES if "dtype" not in knobs[name]} == {"quadratics"}  # which has no network
+    papers = {name for name in RECIPES if "remat" in knobs[name]}
+    single = {n for n in RECIPES if re.match("(glyphs|sinusoid|omniglot)_(fo)?(maml|meta_sgd|anil)(_mlp|_[0-9]|$)", n)}
+    assert papers == single | {"characters", "curves", "quadratics", "photographs"}
+    for name, own in knobs.items():
+        assert own.get("dtype") is None or (own["dtype"].annotation, own["dtype"].default) == (Dtype, "float32"), name
+        assert own.get("remat") is None or (own["remat"].annotation, own["remat"].default) == (Remat, 0), name
+
+
+def program(e, transform=lambda value: value):
+    """What a meta-step differentiates, or what is made of it, as a program."""
+    task, key = jax.eval_shape(e.train, jax.random.key(0)), jax.random.key(0)
+    meta = jax.eval_shape(e.learner.init, key, task)
+    value = lambda params, state, task: e.learner.loss(jm.Variables(params, state), task, key)[0]
+    return str(jax.make_jaxpr(transform(value))(meta.params, meta.state, task))
+
+
+@pytest.mark.parametrize("recipe, algorithm", [("curves", "maml"), ("curves", "r2d2"), ("characters", "protonet")])
+def test_the_precision_reaches_the_network(recipe, algorithm):
+    for dtype in ("float32", "bfloat16"):
+        e = RECIPES[recipe](algorithm=algorithm, dtype=dtype)
+        assert ("bf16" in program(e)) == (dtype == "bfloat16")
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "anil", "lstm", "meta_sgd"])
+def test_inner_steps_are_recomputed_and_the_gradient_stays(algorithm):
+    kept, recomputed = (RECIPES["curves"](algorithm=algorithm, remat=remat, num_steps=5) for remat in (0, 2))
+    task = kept.train(jax.random.key(0))
+    steps = algorithm != "meta_sgd"  # takes one, which is no loop
+    assert ("remat" in program(recomputed, jax.grad)) == steps and "remat" not in program(kept, jax.grad)
+    meta = kept.learner.init(jax.random.key(1), task)
+    gradient = lambda e: jax.grad(lambda p: e.learner.loss(jm.Variables(p), task, jax.random.key(2))[0])(meta.params)
+    for a, b in zip(jax.tree.leaves(gradient(kept)), jax.tree.leaves(gradient(recomputed)), strict=True):
+        assert jnp.allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_other_recipes_recompute_too():
+    for name, algorithm in (("quadratics", {}), ("characters", {"algorithm": "anil"})):
+        kept, recomputed = (program(RECIPES[name](remat=remat, **algorithm), jax.grad) for remat in (0, 2))
+        assert "remat" in recomputed and "remat" not in kept
+
+
+@pytest.mark.parametrize("recipe, algorithm", [("curves", "r2d2"), ("characters", "reptile"), ("photographs", "rfs")])
+def test_knobs_that_an_algorithm_has_not(recipe, algorithm):
+    with pytest.raises(
+        ValueError, match=f"`remat` is 2, but the meta-gradient of {algorithm} does not pass .*maml, foma"
+    ):
+        RECIPES[recipe](algorithm=algorithm, remat=2)
+    with pytest.raises(ValueError, match="`dtype` is 'bfloat16', but the small network of snail is its own"):
+        RECIPES["curves"](algorithm="snail", dtype="bfloat16")
 
 
 @pytest.mark.parametrize("name", ["glyphs_maml", "sinusoid_maml"])
