@@ -49,7 +49,7 @@ def _reproduce(
     *,
     data_dir: str | None = None,
     download: Flag = False,
-    out: Path | None = None,
+    out: _folder.Folder | None = None,
     only: str = "*",
     seeds: int = 1,
     minutes: float | None = None,

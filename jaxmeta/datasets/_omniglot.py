@@ -12,12 +12,13 @@ from typing import Literal
 
 import numpy as np
 
+from jaxmeta.storage import write_whole
 from jaxmeta.types import ClassSet
 
 from ._arrays import class_set
 from ._download import download as fetch
 from ._drawings import DRAWINGS, read_characters, read_drawings
-from ._files import cache_dir, places, write_whole
+from ._files import cache_dir, places
 
 URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 SHA256 = {  # of the official files, as tensorflow-datasets records them

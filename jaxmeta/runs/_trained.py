@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxmeta import checkpoint
+from jaxmeta.storage import as_path
 from jaxmeta.types import MetaLearner, Task, Variables
 
 from ._config import PARAMS, Config, read_config
@@ -41,7 +42,7 @@ def load(
     """Reads a run folder. The data that it was trained on is not needed.
 
     Args:
-      path: a folder that `jaxmeta train`, or an estimator's ``save``, made.
+      path: a folder that `jaxmeta train`, or an estimator's ``save``, made; ``gs://...`` is fine.
       learner: for what a learner of one's own has learned; by default the recipe's is built again.
       data_dir: the data's folder, for older runs, which do not say what their tasks look like.
       num_steps: inner steps of adaptation; by default those with which an estimator was saved, or of the recipe's
@@ -60,7 +61,7 @@ def load(
       >>> sorted(load(folder).meta.params)
       ['dense0', 'dense1', 'head']
     """
-    folder = Path(path)
+    folder = as_path(path)
     if learner is None:
         learner, config = _of_recipe(folder, data_dir, num_steps)
     elif num_steps is not None:
