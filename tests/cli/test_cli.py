@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from jaxmeta.cli import main
-from jaxmeta.cli._folder import append, create
+from jaxmeta.cli._folder import create
+from jaxmeta.cli._journal import append
 from jaxmeta.recipes import RECIPES
 from jaxmeta.recipes._characters import Algorithm as Characters
 from jaxmeta.recipes._curves import Algorithm as Curves
