@@ -28,7 +28,7 @@ def finish(figure: Any, path: Path, *, spines: bool = False) -> Any:
     """The figure without the lines nobody needs, saved where that is asked."""
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(spines)
-    if path is not None and is_remote(path):
+    if isinstance(path, str | os.PathLike) and is_remote(path):
         where = as_path(path)
         write_whole(where, lambda file: figure.savefig(file, format=where.suffix[1:] or None))
     elif path is not None:
