@@ -102,7 +102,7 @@ def test_private_jax_is_used_in_one_file_only():
 
 
 def test_importing_is_light():
-    heavy = "gcsfs fsspec flax grain tensorflow tensorflow_datasets orbax matplotlib sklearn PIL rich tyro scipy.stats".split()
+    heavy = "gcsfs flax grain tensorflow tensorflow_datasets orbax matplotlib sklearn PIL rich tyro scipy.stats".split()
     code = f"import sys, jaxmeta; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
