@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..parallel import Rule, layout
+from ..storage import as_path, is_remote
 from ..types import MetaState
 from ._leaves import by_name, check_leaves, damaged, first_line, quiet
 
@@ -34,10 +35,14 @@ class Keeper:
     _manager: Any = field(default=None, repr=False)
     _saved: int = field(default=0, repr=False)
 
-    def __call__(self, progress: Any) -> None:
+    def due(self, progress: Any) -> bool:
+        """Whether this call of the callback saves, for those who write something that has to be there before."""
         crossed = progress.step // self.every > self._saved // self.every
         scored = self.best is not None and progress.estimates is not None
-        if crossed or scored or progress.step == progress.num_steps:
+        return crossed or scored or progress.step == progress.num_steps
+
+    def __call__(self, progress: Any) -> None:
+        if self.due(progress):
             means = {name: estimate.mean for name, estimate in (progress.estimates or {}).items()}
             self.save(progress.state, means)
 
@@ -119,9 +124,8 @@ class Keeper:
             ) from error
 
     def _warn_of_unfinished(self) -> None:
-        from etils import epath
-
-        half = [path.name for path in epath.Path(self.folder).iterdir() if _TMP in path.name]
+        folder = self._manager.directory  # of which an object store knows nothing before the first checkpoint
+        half = [path.name for path in folder.iterdir() if _TMP in path.name] if folder.exists() else []
         if half:
             logging.getLogger("jaxmeta").warning("left aside, not finished when a run was killed: %s", ", ".join(half))
 
@@ -140,7 +144,7 @@ def keep(
     go, bit for bit on the same devices. With several processes all of them take part, over one folder that all see.
 
     Args:
-      folder: made if need be; ``gs://...`` is fine.
+      folder: made if need be; ``gs://...`` is fine, with ``pip install "jaxmeta[remote]"``.
       every: steps between checkpoints, taken at the end of the `log_every` interval in which they fall due.
       max_to_keep: the newest ones to keep.
       best: the name of a validation metric: the checkpoint of the best validation is kept as well.
@@ -168,8 +172,8 @@ def keep(
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
     if mode not in ("max", "min"):
         raise ValueError(f"`mode` must be 'max' or 'min', got {mode!r}.")
-    path = epath.Path(folder)
-    path = path if "://" in str(folder) else path.resolve()
+    place = as_path(folder)
+    path = epath.Path(place) if is_remote(place) else epath.Path(place).resolve()
     score: dict[str, Any] = {} if best is None else {"best_fn": lambda metrics: metrics[best], "best_mode": mode}
     options = ocp.CheckpointManagerOptions(preservation_policy=_policy(max_to_keep, best, mode), create=True, **score)
     with quiet():

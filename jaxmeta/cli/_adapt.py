@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 import tyro
 
-from jaxmeta.datasets._files import write_bytes
 from jaxmeta.datasets._folder import read_folder, read_named
 from jaxmeta.runs._json import plain
+from jaxmeta.storage import absolute, write_bytes
 
+from ._folder import Folder
 from ._sources import shown
 
 if TYPE_CHECKING:
@@ -40,17 +41,17 @@ def adapt(args: list[str]) -> int:
 
 
 def _adapt(
-    run: Annotated[Path, tyro.conf.Positional],
+    run: Annotated[Folder, tyro.conf.Positional],
     *,
     predict: Path,
     support: Path | None = None,
-    out: Path | None = None,
+    out: Folder | None = None,
     invert: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     num_inner_steps: int | None = None,
     batch_size: int = 64,
     data_dir: str | None = None,
-    save: Path | None = None,
-    export: Path | None = None,
+    save: Folder | None = None,
+    export: Folder | None = None,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> int:
     """Adapts a run's learner to labelled images, and predicts what others show.
@@ -100,9 +101,9 @@ def _check_new(asked: dict[str, Path | None]) -> None:
             continue
         if path.exists():
             raise ValueError(f"`{flag}`: {str(path)!r} exists, and nothing is overwritten. Choose another name.")
-        if first := taken.get(path.absolute()):
+        if first := taken.get(absolute(path)):
             raise ValueError(f"`{flag}`: {str(path)!r} is the same as `{first}`. Choose another name.")
-        taken[path.absolute()] = flag
+        taken[absolute(path)] = flag
 
 
 def _look(classifier: "FewShotClassifier", run: Path) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxmeta.datasets._files import write_whole
 from jaxmeta.runs._json import plain
+from jaxmeta.storage import is_remote, write_whole
 
+from ._folder import Folder
 from ._records import Record, clean, headline, read_record
 
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -24,9 +25,9 @@ def compare(args: list[str]) -> int:
 
 
 def _compare(
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    runs: Annotated[tuple[Folder, ...], tyro.conf.Positional],
     *,
-    out: Path | None = None,
+    out: Folder | None = None,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> int:
     """Shows runs side by side: what differs between them, how far they came, and what they reached.
@@ -56,7 +57,7 @@ def run_names(folders: Sequence[Path]) -> list[str]:
       >>> run_names([Path("runs/a"), Path("b"), Path("old/a")])
       ['runs/a', 'b', 'old/a']
     """
-    parts = [folder.resolve().parts for folder in folders]
+    parts = [folder.parts if is_remote(folder) else folder.resolve().parts for folder in folders]
     names = []
     for own in parts:
         others = {other for other in parts if other != own}
@@ -153,7 +154,7 @@ def _check_out(out: Path | None) -> None:
         raise ValueError(f"`--out` must end in {', '.join(SUFFIXES)}, got {str(out)!r}.")
     if out.exists():
         raise ValueError(f"`--out`: {str(out)!r} exists, and nothing is overwritten. Choose another name.")
-    if not out.parent.is_dir():
+    if not is_remote(out) and not out.parent.is_dir():
         raise ValueError(f"`--out`: the folder {str(out.parent)!r} does not exist. Make it first.")
 
 

@@ -1,7 +1,6 @@
 """``jaxmeta evaluate``: measures a run folder again."""
 
 import json
-from pathlib import Path
 from typing import Annotated, Literal
 
 import jax
@@ -13,6 +12,7 @@ from jaxmeta.runs._config import PARAMS
 from jaxmeta.runs._json import plain
 from jaxmeta.step import init
 
+from ._folder import Folder
 from ._measure import measure, table
 from ._progress import show_measuring
 
@@ -23,7 +23,7 @@ def evaluate(args: list[str]) -> int:
 
 
 def _evaluate(
-    run: Annotated[Path, tyro.conf.Positional],
+    run: Annotated[Folder, tyro.conf.Positional],
     *,
     num_tasks: int = 1_000,
     split: Literal["test", "val"] = "test",

@@ -14,23 +14,39 @@ Pictures, where the run has what they show: ``learning_curve.png``; of image cla
 ``--log`` asked for.
 """
 
-import json
-import math
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import jax
+from tyro.constructors import PrimitiveConstructorSpec
 
-from jaxmeta.datasets._files import write_bytes
-from jaxmeta.runs._json import plain, read_json
+from jaxmeta.runs._json import read_json
+from jaxmeta.storage import as_path, is_remote
 
 CHECKPOINTS, METRICS, TIMING, RESULTS = "checkpoints", "metrics.jsonl", "timing.jsonl", "results.json"
 REPORT, LEARNING, ADAPTATION = "report.html", "learning_curve.png", "adaptation_curve.png"
 TENSORBOARD = "tensorboard"  # wandb names its own folder
 EPISODES, FITS, CONFUSION, EMBEDDING = "episodes.png", "fits.png", "confusion.png", "embedding.png"
+
+
+def _named(words: list[str]) -> Path:
+    try:
+        return as_path(words[0])
+    except ValueError as error:  # which tyro would bury among words of its own
+        raise OSError(str(error)) from error
+
+
+Folder = Annotated[  # a flag that names a run folder, here or in an object store
+    Path,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=_named,
+        is_instance=lambda value: hasattr(value, "__fspath__"),
+        str_from_instance=lambda path: [str(path)],
+    ),
+]
 
 
 def check_out(out: Path | None) -> None:
@@ -46,7 +62,8 @@ def create(recipe: str, out: Path | None) -> Path:
     """An empty folder: ``out``, or the first of ``runs/<recipe>-<n>`` that is not taken."""
     if out is not None:
         check_out(out)
-        out.mkdir(parents=True, exist_ok=True)
+        if not is_remote(out):
+            out.mkdir(parents=True, exist_ok=True)
         return out
     n = 1
     while True:
@@ -73,29 +90,3 @@ def copy_training(trained: Path, folder: Path) -> None:
     shutil.copytree(trained / CHECKPOINTS, temporary)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     os.rename(temporary, folder / CHECKPOINTS)
-
-
-def rows_until(folder: Path, step: int) -> list[dict[str, Any]]:
-    """The rows of the metrics up to a step; those after it, which a run that goes on will write again, are removed."""
-    kept = {path: _lines_until(path, step) for path in (folder / METRICS, folder / TIMING) if path.is_file()}
-    for path, lines in kept.items() if jax.process_index() == 0 else ():
-        write_bytes(path, b"".join(lines))
-    return [json.loads(line) for line in kept.get(folder / METRICS, ())]
-
-
-def _lines_until(path: Path, step: int) -> list[bytes]:
-    return [line for line in path.read_bytes().splitlines(keepends=True) if _at(line) <= step]
-
-
-def _at(line: bytes) -> float:
-    """The step of a row; a line that was cut short has none."""
-    try:
-        return json.loads(line)["step"] if line.endswith(b"\n") else math.inf
-    except (ValueError, KeyError, TypeError):
-        return math.inf
-
-
-def append(path: Path, row: Mapping[str, Any]) -> None:
-    """One more line of JSON, in one write."""
-    with open(path, "ab") as file:
-        file.write((json.dumps(plain(row), allow_nan=False) + os.linesep).encode())

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxmeta.datasets._files import resize_array, write_whole
+from jaxmeta.datasets._files import resize_array
+from jaxmeta.storage import write_whole
 
 from ._sources import Source, shown
 

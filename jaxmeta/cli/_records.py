@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from jaxmeta.runs._config import CONFIG
 from jaxmeta.runs._json import read_json
+from jaxmeta.storage import size_of
 
 from . import _folder
 from ._progress import show
@@ -114,9 +115,9 @@ def _rows(path: Path) -> list[dict[str, float]]:
 
 
 def _text(path: Path) -> str:
-    if (size := path.stat().st_size) > MOST_BYTES:
+    if (size := size_of(path)) > MOST_BYTES:
         raise ValueError(f"{str(path)!r} has {size:,} bytes, more than the {MOST_BYTES:,} that are read.")
-    return path.read_text(encoding="utf-8", errors="replace")
+    return path.read_bytes().decode("utf-8", "replace")
 
 
 def _is_number(x: Any) -> bool:

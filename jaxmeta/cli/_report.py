@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from jaxmeta.datasets._files import write_bytes
+from jaxmeta.storage import write_bytes
 
 from . import _folder, _html
 from ._records import Record, clean, read_record, value

@@ -16,6 +16,7 @@ from jaxmeta.recipes import RECIPES, TABLES, Row
 from jaxmeta.runs import Config, read_config, write_config
 from jaxmeta.runs._config import CONFIG
 from jaxmeta.runs._names import near
+from jaxmeta.storage import is_remote
 
 from . import _folder
 from ._compute import Compute
@@ -49,7 +50,7 @@ def _reproduce(
     *,
     data_dir: str | None = None,
     download: Flag = False,
-    out: Path | None = None,
+    out: _folder.Folder | None = None,
     only: str = "*",
     seeds: int = 1,
     minutes: float | None = None,
@@ -89,6 +90,10 @@ def _reproduce(
             raise ValueError(f"`--{flag}` must be at least 1, got {value}.")
     asked = {"data_dir": data_dir, "download": download or None, "num_steps": num_steps, "test_tasks": test_tasks}
     changes = {name: value for name, value in asked.items() if value is not None}
+    if out is not None and is_remote(out):
+        raise ValueError(
+            f"`--out`: a table's runs are copied from one another, and not in {str(out)!r}. Name a folder."
+        )
     options = Options(name, out or Path("runs") / f"reproduce-{name}", seeds, minutes, checkpoint_every, changes)
     with _stdout_free(as_json):
         code = 0 if show else _train(rows, options)

@@ -20,10 +20,12 @@ from jaxmeta.runs import Config
 from jaxmeta.runs._config import FORMAT, PARAMS
 from jaxmeta.runs._json import write_json
 from jaxmeta.step import init
+from jaxmeta.storage import is_remote
 from jaxmeta.types import MetaState, Variables
 
 from . import _folder
 from ._compute import Compute
+from ._journal import Journal, journal
 from ._machine import about as made_with
 from ._measure import Rows, measure, table
 from ._pictures import draw_tasks
@@ -63,17 +65,18 @@ def _run(r: Run) -> int:
     keeper = checkpoint.keep(r.folder / _folder.CHECKPOINTS, every=r.config.checkpoint_every)
     start = init(e.learner, e.train, e.optimizer, key=jax.random.key(r.config.seed))
     begin = keeper.restore(start, mesh=mesh, shard=shard) or start
-    rows = _folder.rows_until(r.folder, int(begin.step))
+    rows, timing = (journal(r.folder / name, int(begin.step)) for name in (_folder.METRICS, _folder.TIMING))
     tasks = f"{e.tasks_per_step} task{'s' * (e.tasks_per_step != 1)}"
     _say(f"{r.config.recipe}: {e.num_steps} steps of {tasks}, into {r.folder}", begin)
     if _first() and (note := e.note()):
         print(clean(note), flush=True)
     with ExitStack() as logs, stop_on_signals(forward=jax.process_count() > 1) as stop:
         ends = [_stopper(stop, int(begin.step)), _time_limit(r.minutes)]
-        recorders = [_recorder(r.folder, rows), *_loggers(r, int(begin.step), logs)]
+        recorders = [_recorder(rows, timing, keeper), *_loggers(r, int(begin.step), logs)]
         state, message = _fit(r, e, begin, (mesh, shard), [*recorders, *ends, keeper])
         logs.close()
         status = "diverged" if message else "interrupted" if stop.is_set() else "finished"
+        _flush(rows, timing)
         keeper.save(state)
         meta, results = local(state.meta, mesh), []
         checkpoint.save(r.folder / PARAMS, meta)
@@ -82,7 +85,7 @@ def _run(r: Run) -> int:
             status = "interrupted" if stop.is_set() else status
         if _first():
             _write_results(r.folder, e, int(state.step), status, message, results)
-            _draw(r, e, rows, meta, status, mesh)
+            _draw(r, e, rows.rows, meta, status, mesh)
         keeper.close()
     return _finish(r, e, status, message, results, int(state.step))
 
@@ -165,7 +168,7 @@ def _time_limit(minutes: float | None) -> Callable[[Progress], bool]:
     return over
 
 
-def _recorder(folder: Path, rows: Rows) -> Callable[[Progress], None]:
+def _recorder(rows: Journal, timing: Journal, keeper: checkpoint.Keeper) -> Callable[[Progress], None]:
     """Writes a row per interval: what is the same in every run of a seed, and apart from it what is not."""
     begin = time.perf_counter()
 
@@ -173,14 +176,18 @@ def _recorder(folder: Path, rows: Rows) -> Callable[[Progress], None]:
         row = {"step": at.step, **{name: float(value) for name, value in sorted(at.metrics.items())}}
         for name, estimate in sorted((at.estimates or {}).items()):
             row |= {f"eval/{name}": estimate.mean, f"eval/{name}/ci95": estimate.ci95}
-        rows.append(row)
-        if _first():
-            _folder.append(folder / _folder.METRICS, row)
-            seconds = round(time.perf_counter() - begin, 3)
-            timing = {"seconds": seconds, "tasks_per_second": round(at.tasks_per_second, 2)}
-            _folder.append(folder / _folder.TIMING, {"step": at.step, **timing})
+        rows.add(row)
+        seconds = round(time.perf_counter() - begin, 3)
+        timing.add({"step": at.step, "seconds": seconds, "tasks_per_second": round(at.tasks_per_second, 2)})
+        if keeper.due(at):
+            _flush(rows, timing)
 
     return record
+
+
+def _flush(*journals: Journal) -> None:
+    for one in journals:
+        one.flush()
 
 
 def _loggers(r: Run, begin: int, logs: ExitStack) -> list[Callable[[Progress], Any]]:
@@ -190,7 +197,8 @@ def _loggers(r: Run, begin: int, logs: ExitStack) -> list[Callable[[Progress], A
         if log == "tensorboard":
             opened = callbacks.tensorboard(r.folder / _folder.TENSORBOARD, first_step=begin + 1 if begin else None)
         else:
-            opened = callbacks.wandb(name=r.folder.name, config=config, dir=str(r.folder))
+            place = {} if is_remote(r.folder) else {"dir": str(r.folder)}  # else WANDB_DIR, or where it was started
+            opened = callbacks.wandb(name=r.folder.name, config=config, **place)
         made.append(logs.enter_context(opened))
     return made
 

@@ -54,7 +54,7 @@ def _start(name: str, call: Call) -> int:
 
 def resume(
     *,
-    resume: Path,
+    resume: _folder.Folder,
     minutes: float | None = None,
     data_dir: str | None = None,
     log: tuple[Log, ...] = (),
@@ -65,7 +65,7 @@ def resume(
     Recipe, arguments and seed are those of the run; over which devices it is spread may change.
 
     Args:
-      resume: the run folder.
+      resume: the run folder, here or under gs://.
       minutes: end training after so many, if it has not ended by then.
       data_dir: where the data is, if not where it was.
       log: tensorboard, wandb or both: where metrics go as well.
@@ -82,9 +82,9 @@ def resume(
 
 def again(
     *,
-    again: Path,
+    again: _folder.Folder,
     seed: int | None = None,
-    out: Path | None = None,
+    out: _folder.Folder | None = None,
     minutes: float | None = None,
     data_dir: str | None = None,
     log: tuple[Log, ...] = (),
@@ -95,7 +95,7 @@ def again(
     Args:
       again: the run folder, finished or not; it is left as it is.
       seed: by default that of the run.
-      out: run folder, new or empty; by default the next of runs/<recipe>-<n>.
+      out: run folder, new or empty, here or under gs://; by default the next of runs/<recipe>-<n>.
       minutes: end training after so many, if it has not ended by then; measuring comes on top.
       data_dir: where the data is, if not where it was.
       log: tensorboard, wandb or both: where metrics go as well.
@@ -111,7 +111,7 @@ def again(
 def _call(
     *,
     seed: int = 0,
-    out: Path | None = None,
+    out: _folder.Folder | None = None,
     minutes: float | None = None,
     checkpoint_every: int = 500,
     log: tuple[Log, ...] = (),
@@ -122,7 +122,7 @@ def _call(
 
     Args:
       seed: of everything random: parameters, tasks, and what happens within them.
-      out: run folder, new or empty; by default the next of runs/<recipe>-<n>.
+      out: run folder, new or empty, here or under gs://; by default the next of runs/<recipe>-<n>.
       minutes: end training after so many, if it has not ended by then; measuring comes on top.
       checkpoint_every: steps between checkpoints, from which `jaxmeta train --resume RUN` goes on.
       log: tensorboard, wandb or both: where metrics go as well, beside metrics.jsonl.

@@ -3,12 +3,11 @@
 import io
 import os
 import stat
-import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -105,29 +104,6 @@ def places(name: str, data_dir: str | os.PathLike | None) -> list[Path]:
         return [Path(data_dir).expanduser()]
     root = os.environ.get("JAXMETA_DATA_DIR")
     return ([Path(root) / name] if root else []) + [cache_dir() / name]
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file entirely or not at all."""
-
-    def write(file: BinaryIO) -> None:
-        file.write(data)
-
-    write_whole(path, write)
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Writes a file entirely or not at all: to a temporary neighbour that then takes the name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            write(file)
-        os.replace(temporary, path)
-    except PermissionError as error:  # names the file that was asked for
-        raise PermissionError(error.errno, error.strerror, str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _folder_names(root: Path, argument: str) -> list[str]:

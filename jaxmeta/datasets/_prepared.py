@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._files import cache_dir, write_whole
+from jaxmeta.storage import write_whole
+
+from ._files import cache_dir
 
 _FORMAT = 1  # of a prepared file
 

@@ -2,11 +2,9 @@
 
 import inspect
 import os
-import uuid
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import jax
@@ -16,9 +14,9 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 
 from jaxmeta import checkpoint, runs
-from jaxmeta.datasets._files import write_bytes
 from jaxmeta.learner import weighted_predict
 from jaxmeta.runs import Config, Trained, write_config
+from jaxmeta.storage import as_path, new_folder, write_bytes, write_whole
 from jaxmeta.types import MetaLearner, Task
 
 from ._arrays import as_inputs
@@ -35,7 +33,7 @@ def load(cls: type, path: str | os.PathLike, learner: MetaLearner | None, option
     trained = runs.load(path, learner=learner, **{n: v for n, v in options.items() if n in known})
     classifies = issubclass(cls, ClassifierMixin)
     _check_kind(trained.task, path, classifies=classifies)
-    file = Path(path) / SUPPORT
+    file = as_path(path) / SUPPORT
     return cls(trained, **own), _read(file, classifies) if file.is_file() else None
 
 
@@ -51,26 +49,21 @@ def _check_kind(task: Task, path: str | os.PathLike, *, classifies: bool) -> Non
 
 def save(estimator: FewShot, path: str | os.PathLike, support: dict[str, np.ndarray] | None) -> None:
     """Writes the folder entirely or not at all."""
-    target, trained = Path(path), estimator.learner
+    target, trained = as_path(path), estimator.learner
     if target.exists():
         raise ValueError(f"`path`: {str(path)!r} exists, and nothing is overwritten. Choose another name.")
     if support is None and not isinstance(trained, Trained):
         raise ValueError("There is nothing to save yet: call `fit` first, or `load` a run folder.")
     _check_size(sum(array.nbytes for array in (support or {}).values()))
     config = trained.config if isinstance(trained, Trained) else Config(None, {}, 0, task=estimator.task_)
-    temporary = target.absolute().with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        write_config(temporary, config)
+    with new_folder(target) as folder:
         meta = trained.meta if isinstance(trained, Trained) else estimator.meta_
         if jax.tree.leaves(meta):  # prototypes of the inputs themselves have none
-            checkpoint.save(temporary / "params", meta)
+            checkpoint.save(folder / "params", meta)
         if support is not None:
-            with open(temporary / SUPPORT, "wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **without_objects(support))
-        os.rename(temporary, target)
-    finally:
-        rmtree(temporary, ignore_errors=True)
+            arrays: Any = without_objects(support)
+            write_whole(folder / SUPPORT, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+        write_config(folder, config)  # which makes it a run folder
 
 
 def export(estimator: FewShot, path: str | os.PathLike, read: Callable, platforms: tuple[str, ...]) -> None:
@@ -83,7 +76,7 @@ def export(estimator: FewShot, path: str | os.PathLike, read: Callable, platform
     dtype = np.uint8 if estimator.X_.dtype == np.uint8 else np.float32
     shape = (*jax.export.symbolic_shape("examples"), *estimator.X_.shape[1:])
     exported = jax.export.export(program, platforms=platforms)(jax.ShapeDtypeStruct(shape, dtype))
-    write_bytes(Path(path), bytes(exported.serialize()))
+    write_bytes(as_path(path), bytes(exported.serialize()))
 
 
 def without_objects(support: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -99,9 +92,9 @@ def _check_size(found: int) -> None:
 def _read(file: Path, classifies: bool) -> tuple:
     """Examples and targets, and the classes, as `partial_fit` takes them."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with file.open("rb") as opened, zipfile.ZipFile(opened) as archive:
             _check_size(sum(member.file_size for member in archive.infolist()))
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             X, y = arrays["X"], arrays["y"]
             return (X, arrays["classes"][y], arrays["classes"]) if classifies else (X, y)
     except Exception as error:  # numpy and zipfile raise a dozen types on damaged files

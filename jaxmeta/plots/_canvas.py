@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..storage import as_path, is_remote, write_whole
+
 RIGHT, WRONG, BLUE, ORANGE, GREY = "#1a7f37", "#cf222e", "#1f6feb", "#bc4c00", "#8b949e"
 COLOURS = "#1f6feb #bc4c00 #1a7f37 #8250df #bf3989 #9a6700 #1b7c83 #57606a #cf222e #0a3069".split()  # of runs, classes
 MARKERS = "osD^vPX<>p"  # with the colours, for those who cannot tell them apart
@@ -26,7 +28,10 @@ def finish(figure: Any, path: Path, *, spines: bool = False) -> Any:
     """The figure without the lines nobody needs, saved where that is asked."""
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(spines)
-    if path is not None:
+    if isinstance(path, str | os.PathLike) and is_remote(path):
+        where = as_path(path)
+        write_whole(where, lambda file: figure.savefig(file, format=where.suffix[1:] or None))
+    elif path is not None:
         figure.savefig(path)
     return figure
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxmeta.datasets._files import write_bytes
+from jaxmeta.storage import size_of, write_bytes
 
 MAX_BYTES = 1 << 20  # of a file that is read
 
@@ -24,7 +24,7 @@ def read_json(path: Path) -> Any:
       ValueError: if it is too large, or not JSON.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        if size_of(path) > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES} bytes")
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxmeta import checkpoint
+from jaxmeta.storage import as_path
 from jaxmeta.types import MetaLearner, Task, Variables
 
 from ._config import CONFIG, PARAMS, Config, read_config
@@ -42,7 +43,7 @@ def load(
     """Reads a run folder. The data that it was trained on is not needed.
 
     Args:
-      path: a folder that `jaxmeta train`, or an estimator's ``save``, made.
+      path: a folder that `jaxmeta train`, or an estimator's ``save``, made; ``gs://...`` is fine.
       learner: for what a learner of one's own has learned; by default the recipe's is built again.
       data_dir: the data's folder, for runs that do not say what their tasks look like: one look at it tells. The one
         that the run names is not opened unasked, as the run may be a stranger's.
@@ -63,7 +64,7 @@ def load(
       >>> sorted(load(folder).meta.params)
       ['dense0', 'dense1', 'head']
     """
-    folder = Path(path)
+    folder = as_path(path)
     if learner is None:
         learner, config = _of_recipe(folder, data_dir, num_steps)
     elif num_steps is not None:

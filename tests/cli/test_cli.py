@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from jaxmeta.cli import main
-from jaxmeta.cli._folder import append, create
+from jaxmeta.cli._folder import create
+from jaxmeta.cli._journal import append
 from jaxmeta.cli._run import DIVERGED, LOST
 from jaxmeta.cli._signals import EXIT
 from jaxmeta.recipes import RECIPES

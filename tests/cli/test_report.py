@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from jaxmeta import plots
-from jaxmeta.cli._folder import append
+from jaxmeta.cli._journal import append
 from jaxmeta.cli._report import write_report
 from jaxmeta.runs._json import write_json
 
