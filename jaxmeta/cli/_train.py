@@ -46,7 +46,8 @@ def _start(name: str, call: Call) -> int:
     call.compute.start()
     _check(call)
     experiment = RECIPES[name](**call.arguments)
-    config = Config(name, call.arguments, call.seed, call.checkpoint_every, call.compute.kept(), experiment.prepare())
+    how, task = call.compute.kept(), experiment.prepare()
+    config = Config(name, call.arguments, call.seed, call.checkpoint_every, how, task=task)
     folder = _make_folder(name, call.out, config, experiment.num_steps)
     return run(Run(experiment, folder, config, call.compute, call.minutes, call.log))
 
