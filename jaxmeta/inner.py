@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.ad_checkpoint import checkpoint_name
-from jax.extend import core
+from jax.core import eval_jaxpr
+from jax.extend.core import Jaxpr
 
 from .types import PyTree
 
@@ -140,19 +141,19 @@ def hoist(objective: Objective, *args: PyTree) -> tuple[Callable, list[jax.Array
     """
     closed, shape = jax.make_jaxpr(objective, return_shape=True)(*args)
     outside, inside, carried = _split(closed.jaxpr)
-    consts = core.jaxpr_as_fun(core.ClosedJaxpr(outside, []))(*closed.consts)
+    consts = eval_jaxpr(outside, [], *closed.consts)
     treedef = jax.tree.structure(shape)
 
     def explicit(*args_and_consts):
         *args, consts = args_and_consts
         leaves = [*consts, *jax.tree.leaves(tuple(args))]
-        return jax.tree.unflatten(treedef, core.jaxpr_as_fun(core.ClosedJaxpr(inside, []))(*leaves))
+        return jax.tree.unflatten(treedef, eval_jaxpr(inside, [], *leaves))
 
     assert len(consts) == len(carried)
     return explicit, consts
 
 
-def _split(jaxpr: core.Jaxpr) -> tuple[core.Jaxpr, core.Jaxpr, list]:
+def _split(jaxpr: Jaxpr) -> tuple[Jaxpr, Jaxpr, list]:
     """One program as two: what follows from its constants, and the rest, with the values in between."""
     fixed, free = dict.fromkeys(jaxpr.constvars), set()  # from constants; from literals alone: in both halves
     before, after = [], []

@@ -115,6 +115,22 @@ def test_collectives_of_a_program():
     }
 
 
+@pytest.mark.parametrize(
+    "groups, devices",
+    {
+        "{{0,1,2},{3,4,5}}": 3,
+        "[2,4]<=[8]": 4,
+        "mesh['a'=2,'b'=4] {'b'}": 4,
+        "mesh['a'=2,'b'=4] {'a','b'}": 8,
+        "mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'a'}": 2,
+        "mesh['a'=8] {'a':(2)4}": 4,
+    }.items(),
+)
+def test_devices_of_a_group(groups, devices):
+    (found,) = collectives(f"  %r = s8[6] reduce-scatter(%f), replica_groups={groups}, dimensions={{0}}")
+    assert found.bytes == 6 * devices
+
+
 @pytest.mark.parametrize("name", ["v5e:2x2x", "v5f:2x2", "v5e", "cpu:2x2", "cpu:0", ""])
 def test_unknown_topologies(name):
     with pytest.raises(ValueError, match="is no topology.*There are v5e:1x1, 2x2"):

@@ -106,7 +106,11 @@ def _sizes(text: str) -> list[int]:
 
 
 def _group(line: str) -> int:
-    """Devices that take part: of ``{{0,1},{2,3}}`` or ``[2,2]<=[4]`` two."""
+    """Devices that take part: of ``{{0,1},{2,3}}``, ``[2,2]<=[4]``, ``mesh['a'=2,'b'=2] {'b'}`` two."""
+    if match := re.search(r"replica_groups=mesh\[(.*?)\].*?\{(.*?)\}", line):  # since jax 0.11
+        sizes = dict(re.findall(r"'([^']*)'=(\d+)", match[1]))
+        axes = re.findall(r"'([^']*)'(?::\(\d+\)(\d+))?", match[2])  # of an axis all, or a factor: 'a':(2)4
+        return math.prod(int(part or sizes[name]) for name, part in axes)
     match = re.search(r"replica_groups=(?:\{\{([\d,]*)|\[\d+,(\d+)\])", line)
     if match is None:
         return 1
