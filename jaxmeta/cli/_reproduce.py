@@ -1,7 +1,6 @@
 """``jaxmeta reproduce``: trains the rows of a paper's table, and prints ours beside the paper's."""
 
 import contextlib
-import inspect
 import json
 import sys
 from collections.abc import Iterator
@@ -13,16 +12,17 @@ import jax
 import tyro
 
 from jaxmeta.recipes import RECIPES, TABLES, Row
-from jaxmeta.runs import Config, read_config, write_config
+from jaxmeta.runs import Config, write_config
 from jaxmeta.runs._config import CONFIG
 from jaxmeta.runs._names import near
 from jaxmeta.storage import is_remote
 
 from . import _folder
+from ._asked import Asked, ask, knobs_of, trained_alike
 from ._compute import Compute
 from ._run import DIVERGED, Run, run
 from ._signals import EXIT
-from ._table import as_dict, read_row, results, run_folder, show_table, write_table
+from ._table import as_dict, read_row, results, show_table, write_table
 
 WIDTH = 132  # of a table that is not cut, where there is no terminal
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -130,22 +130,14 @@ def _list(name: str | None, only: str, *, as_json: bool) -> int:
     return 0
 
 
-class Plan(NamedTuple):
-    """A run that is asked for: its configuration, its folder, and that of the run whose training will do."""
-
-    config: Config
-    folder: Path
-    trained: Path | None
-
-
 def _train(rows: tuple[Row, ...], options: Options) -> int:
     """Trains what is missing; the table is written after every run. Where one diverges the others still run."""
     runs = {row.name: row for row in rows}  # rows of one name share their run
     first = sorted(runs.values(), key=lambda row: row.trained_as is not None)
-    plans = [_plan(row, seed, options) for row in first for seed in range(options.seeds)]
+    asked = [_ask(row, seed, options) for row in first for seed in range(options.seeds)]
     code = 0
-    for plan in plans:
-        found = _train_one(plan, options.minutes)
+    for one in asked:
+        found = _train_one(one, options.minutes)
         write_table(options.table, options.out)
         jax.clear_caches()  # the programs of one run serve no other
         if found == EXIT:
@@ -154,39 +146,15 @@ def _train(rows: tuple[Row, ...], options: Options) -> int:
     return code
 
 
-def _plan(row: Row, seed: int, options: Options) -> Plan:
-    """What a run is asked to do and where, checked against what is there before any time is spent."""
-    knobs = _knobs(row.recipe)
+def _ask(row: Row, seed: int, options: Options) -> Asked:
+    knobs = knobs_of(row)
     changes = {name: value for name, value in options.changes.items() if name in knobs}
-    arguments = knobs | dict(row.arguments) | changes
-    config = Config(row.recipe, arguments, seed, options.checkpoint_every, Compute().kept())
-    folder = run_folder(options.out, row.name, seed)
-    if (folder / CONFIG).is_file():
-        _check_same(config, read_config(folder), folder)
-    else:
-        _folder.check_out(folder)
-    return Plan(config, folder, None if row.trained_as is None else run_folder(options.out, row.trained_as, seed))
+    config = Config(row.recipe, knobs | changes, seed, options.checkpoint_every, Compute().kept())
+    return ask(row, config, TABLES[options.table], options.out)
 
 
-def _knobs(recipe: str) -> dict[str, Any]:
-    """A recipe's arguments, as they are by default."""
-    return {p.name: p.default for p in inspect.signature(RECIPES[recipe]).parameters.values()}
-
-
-def _check_same(asked: Config, there: Config, folder: Path) -> None:
-    """Where the data is decides nothing; everything else must be the same."""
-    knobs = asked.arguments.keys() - {"data_dir", "download"}
-    differ = sorted(name for name in knobs if there.arguments.get(name) != asked.arguments[name])
-    if differ or (asked.recipe, asked.seed) != (there.recipe, there.seed):
-        said = ", ".join(f"{n} {there.arguments.get(n)!r} and not {asked.arguments[n]!r}" for n in differ)
-        raise ValueError(
-            f"`--out`: {str(folder)!r} holds a run of {there.recipe}, seed {there.seed}, {said or 'another one'}. "
-            "Choose another `--out`."
-        )
-
-
-def _train_one(plan: Plan, minutes: float | None) -> int:
-    config, folder, trained = plan
+def _train_one(asked: Asked, minutes: float | None) -> int:
+    config, folder = asked.config, asked.folder
     if results(folder).get("status") == "diverged":
         return DIVERGED  # and it would again
     if _folder.is_complete(folder):
@@ -197,17 +165,9 @@ def _train_one(plan: Plan, minutes: float | None) -> int:
         config = config._replace(task=experiment.prepare())
         _folder.create(recipe, folder)
         write_config(folder, config, experiment.num_steps)
-    if trained is not None and _folder.is_complete(trained) and _trains_alike(config, read_config(trained)):
-        _folder.copy_training(trained, folder)
+    if asked.trained is not None and trained_alike(asked):
+        _folder.copy_training(asked.trained, folder)
     return run(Run(experiment, folder, config, Compute(), minutes))
-
-
-def _trains_alike(ours: Config, other: Config) -> bool:
-    """Whether two runs differ only where the rows do, which are declared to be trained alike, and in test tasks."""
-    mine, theirs = _knobs(ours.recipe or ""), _knobs(other.recipe or "")
-    free = {name for name in mine if mine[name] != theirs.get(name)} | {"data_dir", "download", "test_tasks"}
-    same = all(ours.arguments[name] == other.arguments.get(name) for name in mine.keys() - free)
-    return same and (ours.seed, ours.compute) == (other.seed, other.compute)
 
 
 def _print(rows: tuple[Row, ...], options: Options, *, as_json: bool) -> None:

@@ -9,14 +9,12 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 
-import jaxmeta as jm
 from jaxmeta.cli import main
 from jaxmeta.cli._machine import commit, hardware
 from jaxmeta.cli._table import read_row, verdict
-from jaxmeta.recipes import TABLES, Figure
+from jaxmeta.recipes import TABLES, Figure, Row
 
 TINY = ["reproduce", "sinusoid", "--num-steps", "4", "--test-tasks", "16"]
 
@@ -70,25 +68,34 @@ def test_show_trains_nothing_and_json_is_alone(done, capsys, tmp_path):
 
 
 def test_rows_that_train_alike_are_trained_once(tmp_path, capsys, monkeypatch):
-    """The 20-way row has the 5-way row's training, to the byte, and measurements of its own."""
-    data = jm.datasets.from_arrays(np.random.default_rng(0).integers(0, 256, (400, 28, 28, 1), np.uint8), CLASSES)
-    monkeypatch.setattr(jm.datasets, "omniglot", lambda split, **options: data)
-    call = ["reproduce", "omniglot_protonet", "--test-tasks", "8", "--out", str(tmp_path)]
-    assert main([*call, "--num-steps", "2", "--json", "--only", "*1s"]) == 0
+    """The second row has the first one's training, to the byte, and measurements of its own."""
+    few = Row("few", "sinusoid_maml", Figure("1", "paper", metric="mse"))
+    one = few._replace(name="one", arguments={"num_test_shots": 1}, trained_as="few")
+    monkeypatch.setitem(TABLES, "waves", (one, few))
+    call = ["reproduce", "waves", "--test-tasks", "64", "--num-steps", "4", "--out", str(tmp_path)]
+    assert main([*call, "--json"]) == 0
     said = capsys.readouterr()
-    rows = {row["row"]: row for row in json.loads(said.out)["rows"]}
-    assert "omniglot_protonet_20w1s-seed0, from step 2" in said.err
-    five, twenty = (tmp_path / f"omniglot_protonet_{ways}w1s-seed0" for ways in (5, 20))
-    assert all((five / name).read_bytes() == (twenty / name).read_bytes() for name in ("metrics.jsonl", "timing.jsonl"))
-    found = [rows[f"omniglot_protonet_{ways}w1s"]["ours"]["mean"] for ways in (5, 20)]
-    assert found[0] > found[1] and [run["step"] for run in rows["omniglot_protonet_20w1s"]["runs"]] == [2]
-    assert "cores" in rows["omniglot_protonet_20w1s"]["runs"][0]["about"]["hardware"]
-    shutil.rmtree(twenty)
-    assert main([*call, "--only", "*20w1s", "--num-steps", "1"]) == 0  # other than what there is: trained by itself
-    assert "from step" not in capsys.readouterr().out
+    rows = json.loads(said.out)["rows"]
+    assert said.err.index("few-seed0") < said.err.index("one-seed0, from step 4")
+    folders = [tmp_path / "few-seed0", tmp_path / "one-seed0"]
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        assert len({(folder / name).read_bytes() for folder in folders}) == 1
+    found = [row["ours"]["mean"] for row in rows]
+    assert found[0] != found[1] and "cores" in rows[0]["runs"][0]["about"]["hardware"]
+    shutil.rmtree(folders[1])
+    assert main([*call, "--num-steps", "3", "--only", "one"]) == 0
+    assert "from step" not in capsys.readouterr().out  # the other was trained in another way
 
 
-CLASSES = np.arange(400) // 20  # 20 characters, 80 with those that are turned
+def test_a_recipe_may_get_a_further_argument(done, tmp_path, capsys):
+    """A run of before has its default."""
+    folder = tmp_path / "sinusoid_maml-seed0"
+    shutil.copytree(done / folder.name, folder)
+    config = json.loads((folder / "config.json").read_text())
+    del config["arguments"]["remat"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert main([*TINY, "--out", str(tmp_path)]) == 0
+    assert "training" not in capsys.readouterr().out
 
 
 @pytest.mark.slow
