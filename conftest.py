@@ -34,6 +34,16 @@ def x64():
         yield
 
 
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory):
+    """Compiled programs are shared between the runs of a file's tests, and left nowhere else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXMETA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        before = jax.config.jax_compilation_cache_dir
+        yield
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
 @pytest.fixture
 def omniglot_dir() -> Path:
     """The folder of the real Omniglot zips; skips, saying why, where it is not there."""

@@ -5,7 +5,7 @@
 Every chip gets the same number of tasks (weak scaling). Memory, operations, bytes and collectives are the compiled
 program's; times are predictions, because nothing is run:
 
-    wire       = sum of 2 (n - 1) / n bytes / rate (all-reduce), (n - 1) / n bytes / rate (others), n chips in a ring
+    wire       = sum of 2 (n - 1) / n bytes / rate (all-reduce), (n - 1) / n bytes / rate (others), rings of n chips
     arithmetic = FLOPs / (0.4 * 197e12 / s)
     traffic    = bytes accessed / (819e9 / s)
     scaling    = step / (step + wire), nothing overlapped, latency left out
@@ -49,17 +49,18 @@ def resnet(data_dir: str) -> tuple:
     return jm.protonet(jm.from_linen(jm.backbones.ResNet12())), sampler, optax.adam(1e-3)
 
 
-# The work, tasks on each chip, and the rule by which the state is sharded.
+# The work, tasks on each chip, the rule by which the state is sharded, and the chips of a group that does so.
 WORKS = {
-    "omniglot_maml_5w1s": (omniglot, 32, None),
-    "ResNet-12": (resnet, 4, None),
-    "ResNet-12, FSDP": (resnet, 4, jm.parallel.fsdp()),
+    "omniglot_maml_5w1s": (omniglot, 32, None, None),
+    "ResNet-12": (resnet, 4, None, None),
+    "ResNet-12, FSDP": (resnet, 4, jm.parallel.fsdp(), None),
+    "ResNet-12, FSDP over 16": (resnet, 4, jm.parallel.fsdp(), 16),
 }
 
 
 def row(name: str, shape: str, data_dir: str) -> dict:
-    (make, tasks, shard), begin = WORKS[name], time.process_time()
-    mesh = topology(f"v5e:{shape}")
+    (make, tasks, shard, group), begin = WORKS[name], time.process_time()
+    mesh = topology(f"v5e:{shape}", fsdp=group)
     found = plan(*make(data_dir), mesh=mesh, tasks_per_step=tasks * mesh.size, shard=shard)
     assert found.memory is not None, found.refusal
     return {
@@ -71,7 +72,7 @@ def row(name: str, shape: str, data_dir: str) -> dict:
         "fits": found.fits,
         "GFLOP": found.flops / 1e9,
         "GB accessed": (found.bytes_accessed or 0) / 1e9,
-        "collectives": ", ".join(f"{c.count} {c.kind} ({c.bytes:,} bytes)" for c in found.collectives),
+        "collectives": ", ".join(f"{c.count} {c.kind} among {c.among} ({c.bytes:,} bytes)" for c in found.collectives),
         **prediction(found),
         "CPU seconds": time.process_time() - begin,
         "libtpu": version("libtpu"),
@@ -79,7 +80,7 @@ def row(name: str, shape: str, data_dir: str) -> dict:
 
 
 def prediction(found: Plan) -> dict:
-    wire = sum(seconds(c, found.devices) for c in found.collectives)
+    wire = sum(map(seconds, found.collectives))
     arithmetic, traffic = found.flops / FLOPS, (found.bytes_accessed or 0) / TRAFFIC
     return {
         "wire ms": 1e3 * wire,
@@ -90,8 +91,8 @@ def prediction(found: Plan) -> dict:
     }
 
 
-def seconds(c: Collective, devices: int) -> float:
-    return (2 if c.kind == "all-reduce" else 1) * (devices - 1) / devices * c.bytes / WIRE
+def seconds(c: Collective) -> float:
+    return (2 if c.kind == "all-reduce" else 1) * (c.among - 1) / c.among * c.bytes / WIRE
 
 
 def main() -> None:

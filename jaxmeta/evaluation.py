@@ -13,7 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from .attacks import Attack, On, attacked
 from .losses import LossFn, accuracy, cross_entropy, default_metrics
-from .parallel import TASK, over_tasks, place
+from .parallel import over_tasks, place, task_axes
 from .step import as_sampler, task_keys
 from .types import Batch, Estimate, Key, MetaLearner, Sampler, Variables
 
@@ -278,7 +278,7 @@ def _compiled(learner: MetaLearner, metrics: tuple | None, mesh: Mesh | None) ->
 
     def together(whole: tuple[Variables, Sampler], keys: Key) -> dict[str, jax.Array]:
         values = jax.vmap(partial(one, *whole))(keys)
-        return values if mesh is None else jax.lax.all_gather(values, TASK, tiled=True)
+        return values if mesh is None else jax.lax.all_gather(values, task_axes(mesh), tiled=True)
 
     spread = together if mesh is None else over_tasks(together, mesh, PartitionSpec(), PartitionSpec())
     return jax.jit(spread), jax.jit(transductive)

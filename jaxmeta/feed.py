@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from .parallel import TASK, auto_mesh, check_mesh, place
+from .parallel import auto_mesh, check_mesh, place, task_axes
 from .step import as_sampler, step_keys, task_keys
 from .tasks._streamed import Streamed
 from .types import Key, MetaState, Sampler, Task, Variables
@@ -117,10 +117,10 @@ def _places(mesh: Mesh | None, num_tasks: int, axis: int) -> tuple[np.ndarray, C
     if mesh is None:
         return np.arange(num_tasks), jax.device_put
     check_mesh(mesh, num_tasks)
-    spread = NamedSharding(auto_mesh(mesh), PartitionSpec(TASK))
+    spread = NamedSharding(auto_mesh(mesh), PartitionSpec(task_axes(mesh)))
     parts = spread.addressable_devices_indices_map((num_tasks,)).values()
     own = {part[0].indices(num_tasks) for part in parts if part}
-    sharding = NamedSharding(spread.mesh, PartitionSpec(*[None] * axis, TASK))
+    sharding = NamedSharding(spread.mesh, PartitionSpec(*[None] * axis, task_axes(mesh)))
 
     def send(tree: Any) -> Any:
         whole = lambda a: (*a.shape[:axis], num_tasks, *a.shape[axis + 1 :])

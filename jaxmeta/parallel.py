@@ -2,12 +2,14 @@
 
 Tasks are the data axis, ``"task"``. Each device differentiates its own tasks; meta-parameters are replicated, or
 sharded by a rule, and then gathered for a step and their gradients scattered (FSDP; Rajbhandari et al., 2020,
-https://arxiv.org/abs/1910.02054).
+https://arxiv.org/abs/1910.02054). A second axis, ``"fsdp"``, whose devices have tasks of their own too, bounds over how
+many devices an array is split: groups of so many hold one copy each (MiCS; Zhang et al., 2022,
+https://arxiv.org/abs/2205.00119).
 """
 
 import re
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import jax
@@ -17,19 +19,24 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .types import PyTree
 
-Rule = Callable[[str, tuple[int, ...], int], PartitionSpec]  # of a leaf's path and shape, and the number of devices
-TASK = "task"
+Rule = Callable[[str, tuple[int, ...], Mapping[str, int]], PartitionSpec]  # of path, shape, and the mesh's axes
+TASK, FSDP = "task", "fsdp"
 
 
-def make_mesh(num_devices: int | None = None) -> Mesh:
-    """The first devices, all of them by default, in a line: the mesh that `fit` and `evaluate` spread tasks over.
+def make_mesh(num_devices: int | None = None, *, fsdp: int | None = None) -> Mesh:
+    """The first devices, all of them by default: the mesh that `fit` and `evaluate` spread tasks over.
+
+    Args:
+      num_devices: how many.
+      fsdp: neighbours that form a group, within which the rule `fsdp` splits arrays; all of them by default.
 
     Raises:
-      ValueError: for more devices than there are, or none; with several processes, for fewer than all.
+      ValueError: for more devices than there are, or none; with several processes, for fewer than all; if groups of
+        ``fsdp`` do not divide them.
 
     Example:
-      >>> dict(make_mesh(1).shape)
-      {'task': 1}
+      >>> dict(make_mesh(1).shape), dict(make_mesh(1, fsdp=1).shape)
+      ({'task': 1}, {'task': 1, 'fsdp': 1})
     """
     devices = jax.devices()
     wanted = len(devices) if num_devices is None else num_devices
@@ -38,7 +45,24 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
         raise ValueError(f"`num_devices` must be 1 to {len(devices)}, the devices there are, got {wanted}. {more}")
     if jax.process_count() > 1 and wanted < len(devices):
         raise ValueError(f"`num_devices` is {wanted}, but {jax.process_count()} processes share {len(devices)}.")
-    return Mesh(np.array(devices[:wanted]), (TASK,))
+    return in_groups(devices[:wanted], fsdp)
+
+
+def in_groups(devices: Sequence[Any], fsdp: int | None = None) -> Mesh:
+    """These devices as a mesh: the axis ``"task"``, and for groups of ``fsdp`` neighbours a second one of that name.
+
+    Raises:
+      ValueError: if groups of ``fsdp`` do not divide the devices.
+
+    Example:
+      >>> dict(in_groups(jax.devices()[:1], fsdp=1).shape)
+      {'task': 1, 'fsdp': 1}
+    """
+    if fsdp is None:
+        return Mesh(np.array(devices), (TASK,))
+    if fsdp < 1 or len(devices) % fsdp:
+        raise ValueError(f"`fsdp` must divide the {len(devices)} devices into groups, got {fsdp}.")
+    return Mesh(np.array(devices).reshape(-1, fsdp), (TASK, FSDP))
 
 
 def start(
@@ -72,7 +96,8 @@ def start(
 def fsdp(pattern: str = "", *, min_size: int = 2**14) -> Rule:
     """A rule that shards large arrays along the largest axis that the devices divide, and replicates the rest.
 
-    It is applied to the whole training state, so that an optimizer's moments lie as their parameters do.
+    The devices are those of the mesh's axis ``"fsdp"``, or of ``"task"`` where there is no such axis. The rule is
+    applied to the whole training state, so that an optimizer's moments lie as their parameters do.
 
     Args:
       pattern: regular expression, searched for in a leaf's path in the state; by default all match. Match the end:
@@ -81,16 +106,19 @@ def fsdp(pattern: str = "", *, min_size: int = 2**14) -> Rule:
 
     Example:
       >>> rule = fsdp("kernel", min_size=1000)
-      >>> rule("params/conv0/kernel", (3, 3, 64, 64), 4), rule("params/conv0/bias", (64,), 4)
+      >>> rule("params/conv0/kernel", (3, 3, 64, 64), {"task": 4}), rule("params/conv0/bias", (64,), {"task": 4})
       (P(None, None, 'task'), P())
+      >>> rule("params/conv0/kernel", (3, 3, 64, 64), {"task": 256, "fsdp": 16})
+      P(None, None, 'fsdp')
     """
 
-    def rule(path: str, shape: tuple[int, ...], num_devices: int) -> PartitionSpec:
-        fitting = [axis for axis, size in enumerate(shape) if size and size % num_devices == 0]
+    def rule(path: str, shape: tuple[int, ...], axes: Mapping[str, int]) -> PartitionSpec:
+        over = FSDP if FSDP in axes else TASK
+        fitting = [axis for axis, size in enumerate(shape) if size and size % axes[over] == 0]
         if not fitting or np.prod(shape) < min_size or not re.search(pattern, path):
             return PartitionSpec()
         axis = max(fitting, key=lambda axis: shape[axis])
-        return PartitionSpec(*[None] * axis, TASK)
+        return PartitionSpec(*[None] * axis, over)
 
     return rule
 
@@ -101,7 +129,7 @@ def specs(tree: PyTree, mesh: Mesh, rule: Rule | None) -> PyTree:
     def one(path: Any, leaf: Any) -> PartitionSpec:
         if rule is None or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return PartitionSpec()
-        return rule(jax.tree_util.keystr(path, simple=True, separator="/"), leaf.shape, mesh.shape[TASK])
+        return rule(jax.tree_util.keystr(path, simple=True, separator="/"), leaf.shape, dict(mesh.shape))
 
     return jax.tree_util.tree_map_with_path(one, tree)
 
@@ -133,14 +161,14 @@ def over_tasks(f: Callable, mesh: Mesh, whole: PyTree, out: PyTree) -> Callable:
 
     Args:
       f: what each device computes.
-      mesh: its axis ``"task"`` splits the tasks.
+      mesh: its `task_axes` split the tasks.
       whole, out: how the first argument and the outputs lie on the mesh, trees or prefixes of `PartitionSpec`.
     """
     check_mesh(mesh)
 
     def call(first: Any, *stacks: Any) -> Any:
         check_mesh(mesh, len(stacks[-1]))
-        in_specs = whole, *[PartitionSpec(TASK)] * len(stacks)
+        in_specs = whole, *[PartitionSpec(task_axes(mesh))] * len(stacks)
         return jax.shard_map(f, mesh=auto_mesh(mesh), in_specs=in_specs, out_specs=out, check_vma=False)(first, *stacks)
 
     return call
@@ -150,32 +178,57 @@ def check_mesh(mesh: Mesh, num_tasks: int = 0) -> None:
     """Raises ValueError if a mesh cannot share out so many tasks."""
     if TASK not in mesh.shape:
         raise ValueError(f"`mesh` needs an axis 'task', got the axes {mesh.axis_names}.")
-    if num_tasks % (devices := mesh.shape[TASK]):
+    if num_tasks % (devices := prod(mesh.shape[axis] for axis in task_axes(mesh))):
         raise ValueError(f"`mesh` has {devices} devices, which must divide the {num_tasks} tasks of a step.")
+
+
+def task_axes(mesh: Mesh) -> tuple[str, ...]:
+    """The axes over which tasks are split.
+
+    Example:
+      >>> task_axes(make_mesh(1)), task_axes(make_mesh(1, fsdp=1))
+      (('task',), ('task', 'fsdp'))
+    """
+    return tuple(axis for axis in mesh.axis_names if axis in (TASK, FSDP))
 
 
 def gather(tree: PyTree, specs: PyTree) -> PyTree:
     """Within `over_tasks`: shards to whole arrays."""
 
-    def one(leaf, spec):
-        return leaf if TASK not in spec else jax.lax.all_gather(leaf, TASK, axis=spec.index(TASK), tiled=True)
+    def one(leaf: jax.Array, spec: PartitionSpec) -> jax.Array:
+        for dim, axis in _split(spec):
+            leaf = jax.lax.all_gather(leaf, axis, axis=dim, tiled=True)
+        return leaf
 
     return jax.tree.map(one, tree, specs)
 
 
-def mean_and_scatter(tree: PyTree, specs: PyTree) -> PyTree:
-    """Within `over_tasks`: the mean over devices, of which each keeps its shard; all that is whole in one reduction."""
+def mean_and_scatter(tree: PyTree, specs: PyTree, axes: tuple[str, ...]) -> PyTree:
+    """Within `over_tasks`: the mean over ``axes``, of which each device keeps its shard.
+
+    What is split is scattered first, and only shards are averaged over the axes that are left, all in one reduction;
+    so is what is whole.
+    """
     leaves, treedef = jax.tree.flatten(tree)
     flat = treedef.flatten_up_to(specs)
-    means = iter(jax.lax.pmean([leaf for leaf, spec in zip(leaves, flat, strict=True) if TASK not in spec], TASK))
+    means = [_scatter(*pair) for pair in zip(leaves, flat, strict=True)]
+    left = [tuple(a for a in axes if a not in [axis for _, axis in _split(spec)]) for spec in flat]
+    for over in sorted(set(left) - {()}):
+        where = [i for i, these in enumerate(left) if these == over]
+        for i, mean in zip(where, jax.lax.pmean([means[i] for i in where], over), strict=True):
+            means[i] = mean
+    return treedef.unflatten(means)
 
-    def one(leaf, spec):
-        if TASK not in spec:
-            return next(means)
-        scatter = partial(jax.lax.psum_scatter, scatter_dimension=spec.index(TASK), tiled=True)
-        return scatter(leaf, TASK) / jax.lax.axis_size(TASK)
 
-    return treedef.unflatten([one(*pair) for pair in zip(leaves, flat, strict=True)])
+def _scatter(leaf: jax.Array, spec: PartitionSpec) -> jax.Array:
+    for dim, axis in _split(spec):
+        leaf = jax.lax.psum_scatter(leaf, axis, scatter_dimension=dim, tiled=True) / jax.lax.axis_size(axis)
+    return leaf
+
+
+def _split(spec: PartitionSpec) -> Iterator[tuple[int, str]]:
+    """The dimensions that are split, and over which axis of the mesh."""
+    return ((dim, axis) for dim, axis in enumerate(spec) if axis is not None)
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from .checks import check_task
 from .guards import all_finite, by_task, of_kept, stays_finite
-from .parallel import Rule, check_mesh, gather, layout, mean_and_scatter, over_tasks, specs
+from .parallel import Rule, check_mesh, gather, layout, mean_and_scatter, over_tasks, specs, task_axes
 from .types import Aux, Key, MetaLearner, MetaState, PyTree, Sampler, Task, Variables
 
 _NO_SUPPORT = (
@@ -171,7 +171,7 @@ def draw_tasks(sampler: Sampler | Task, state: MetaState, num_tasks: int, mesh: 
         return sampler
     draw, keys = (lambda sampler, keys: jax.vmap(sampler)(keys)), task_keys(step_keys(state)[0], num_tasks)
     if mesh is not None:
-        draw = over_tasks(draw, mesh, PartitionSpec(), PartitionSpec("task"))
+        draw = over_tasks(draw, mesh, PartitionSpec(), PartitionSpec(task_axes(mesh)))
     return draw(sampler, keys)
 
 
@@ -213,7 +213,8 @@ def _spread(mean_grad: Callable, mesh: Mesh | None, shard: Rule | None) -> Calla
             is_float = lambda a: jnp.issubdtype(a.dtype, jnp.inexact)
             changes = jax.tree.map(lambda old, new: new - old if is_float(new) else 0.0, meta.state, aux.state)
             everywhere = jax.tree.map(lambda _: PartitionSpec(), (changes, aux.metrics))
-            grads, (changes, metrics) = mean_and_scatter((grads, (changes, aux.metrics)), (lie, everywhere))
+            mean = partial(mean_and_scatter, specs=(lie, everywhere), axes=task_axes(mesh))
+            grads, (changes, metrics) = mean((grads, (changes, aux.metrics)))
             state = jax.tree.map(lambda old, new, d: old + d if is_float(new) else new, meta.state, aux.state, changes)
             return grads, Aux(state, metrics)
 

@@ -24,14 +24,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--float32", action="store_true")
     parser.add_argument("--fsdp", action="store_true")
+    parser.add_argument("--fsdp-over", type=int, help="devices of a group that splits parameters")
     parser.add_argument("--streamed", action="store_true")
     o = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", o.devices)
     jax.config.update("jax_enable_x64", not o.float32)
     if o.processes > 1:
         parallel.start(f"127.0.0.1:{o.port}", o.processes, o.id)
-    mesh = parallel.make_mesh() if o.devices * o.processes > 1 else None
-    shard = parallel.fsdp(min_size=64) if o.fsdp else None
+    mesh = parallel.make_mesh(fsdp=o.fsdp_over) if o.devices * o.processes > 1 else None
+    shard = parallel.fsdp(min_size=64) if o.fsdp or o.fsdp_over else None
     data = jm.datasets.omniglot("val", data_dir=o.data_dir)
     make = jm.tasks.streamed if o.streamed else jm.tasks.episodes
     sampler = make(data, num_ways=5, num_shots=1, num_queries=2, rotate="extra")

@@ -65,9 +65,9 @@ def test_nothing_there_is_none(tmp_path):
     assert checkpoint.keep(tmp_path).restore(STATE) is None
 
 
-@pytest.mark.parametrize("saved, read", [(2, None), (None, 2), (2, 1)])
+@pytest.mark.parametrize("saved, read", [((2,), None), (None, (2,)), ((2,), (1,)), ((2, 2), (2,)), ((1,), (2, 2))])
 def test_another_topology(tmp_path, saved, read):
-    mesh = lambda n: None if n is None else parallel.make_mesh(n)
+    mesh = lambda size: size and parallel.make_mesh(size[0], fsdp=size[1] if size[1:] else None)
     rule = parallel.fsdp(min_size=4)
     keeper = checkpoint.keep(tmp_path)
     state, _ = fit(STATE, 5, mesh=mesh(saved), shard=rule)

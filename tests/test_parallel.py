@@ -44,7 +44,8 @@ def params(run: dict) -> np.ndarray:
     return np.concatenate([run[name].ravel() for name in sorted(run) if name.startswith("params/")])
 
 
-SLOW = [pytest.param(s, marks=pytest.mark.slow) for s in ((4, 1, "--fsdp"), (2, 2), (2, 2, "--fsdp"))]
+WAYS = (4, 1, "--fsdp"), (4, 1, "--fsdp-over=2"), (2, 2), (2, 2, "--fsdp"), (2, 2, "--fsdp-over=2")
+SLOW = [pytest.param(way, marks=pytest.mark.slow) for way in WAYS]
 
 
 @needs_omniglot
@@ -55,11 +56,12 @@ def test_200_steps_in_float64_are_those_of_one_device(spread):
         np.testing.assert_allclose(params(run), params(alone), rtol=0, atol=1e-9)
         np.testing.assert_allclose(run["loss"], alone["loss"], rtol=0, atol=1e-9)
         assert run["accuracy"] == alone["accuracy"]
-        assert any("task" in spec for spec in run["spread"]) == ("--fsdp" in spread)
+        found = {axis for axis in ("task", "fsdp") if any(axis in spec for spec in run["spread"])}
+        assert found == ({"task"} if "--fsdp" in spread else {"fsdp"} if "--fsdp-over=2" in spread else set())
 
 
 @needs_omniglot
-@pytest.mark.parametrize("spread", [(4,), (2, 2, "--fsdp")], ids=str)
+@pytest.mark.parametrize("spread", [(4,), (2, 2, "--fsdp"), (4, 1, "--fsdp-over=2")], ids=str)
 def test_the_tasks_are_the_very_same(spread):
     (alone,), runs = ran(), ran(*spread)
     for name in [name for name in alone if name.startswith("tasks/")]:
@@ -78,11 +80,14 @@ def test_a_rule_shards_what_is_large_and_divides():
     tree = {"kernel": np.zeros((3, 8)), "odd/kernel": np.zeros((3, 5)), "bias": np.zeros(64), "key": jax.random.key(0)}
     found = parallel.specs(tree, parallel.make_mesh(2), rule)
     assert found == {"kernel": P(None, "task"), "odd/kernel": P(), "bias": P(), "key": P()}
+    assert parallel.specs(tree, parallel.make_mesh(2, fsdp=2), rule)["kernel"] == P(None, "fsdp")
 
 
 def test_mistakes_are_said_before_anything_starts():
     with pytest.raises(ValueError, match="`num_devices` must be 1 to 2, the devices there are, got 3. On a CPU"):
         parallel.make_mesh(3)
+    with pytest.raises(ValueError, match="`fsdp` must divide the 2 devices into groups, got 3"):
+        parallel.make_mesh(fsdp=3)
     with pytest.raises(ValueError, match="belong together"):
         parallel.start("127.0.0.1:1", 2)
     with pytest.raises(ValueError, match="`process_id` must be 0 to 1, got 2"):

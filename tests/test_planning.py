@@ -28,7 +28,7 @@ def sine(num_steps=1, **changes):
 def test_the_only_communication_is_the_meta_gradient():
     found = sine()
     parameters, metrics = 8 + 8 + 8 + 1, 1  # the loss is the metric: one number
-    assert found.collectives == (Collective("all-reduce", 1, 4 * (parameters + metrics)),)
+    assert found.collectives == (Collective("all-reduce", 1, 4 * (parameters + metrics), among=2),)
     assert (found.devices, found.tasks_per_step, found.fits, found.refusal) == (2, 4, None, "")
     assert found.memory.temporaries > 0 and found.memory.arguments >= 3 * 4 * parameters
     assert found.memory.total == sum(found.memory)
@@ -38,6 +38,11 @@ def test_sharded_parameters_are_gathered_and_their_gradients_scattered():
     found = {c.kind: c for c in sine(shard=jm.parallel.fsdp(min_size=8)).collectives}
     assert found["all-gather"].bytes == found["reduce-scatter"].bytes == 4 * 3 * 8
     assert found["all-reduce"].bytes < 4 * 8  # a bias, the metric, and whether each shard is finite
+
+
+def test_groups_of_one_split_nothing():
+    found = sine(mesh=topology("cpu:2", fsdp=1), shard=jm.parallel.fsdp(min_size=8))
+    assert [c._replace(count=1) for c in found.collectives] == list(sine().collectives)
 
 
 def test_flops_follow_tasks_and_inner_steps():
@@ -108,10 +113,10 @@ ENTRY %main (a: f32[2]) -> f32[2] {
 
 def test_collectives_of_a_program():
     assert set(collectives(PROGRAM)) == {
-        Collective("all-gather", 1, 32, looped=True),
-        Collective("all-gather", 1, 32),
+        Collective("all-gather", 1, 32, looped=True, among=4),
+        Collective("all-gather", 1, 32, among=4),
         Collective("all-reduce", 2, 25 + 4),
-        Collective("reduce-scatter", 1, 18),
+        Collective("reduce-scatter", 1, 18, among=3),
     }
 
 
@@ -128,7 +133,11 @@ def test_collectives_of_a_program():
 )
 def test_devices_of_a_group(groups, devices):
     (found,) = collectives(f"  %r = s8[6] reduce-scatter(%f), replica_groups={groups}, dimensions={{0}}")
-    assert found.bytes == 6 * devices
+    assert (found.bytes, found.among) == (6 * devices, devices)
+
+
+def test_a_device_that_is_alone_in_its_group_says_nothing():
+    assert collectives("  %g = f32[8] all-gather(%p), replica_groups={{0},{1}}, dimensions={0}") == ()
 
 
 @pytest.mark.parametrize("name", ["v5e:2x2x", "v5f:2x2", "v5e", "cpu:2x2", "cpu:0", ""])
@@ -178,7 +187,9 @@ def test_where_a_step_lies_is_asked_for_as_in_training(capsys, monkeypatch, tmp_
     call = ["plan", "glyphs_maml", "--topology", "cpu:2", "--json"]
     assert main([*call]) == 0 and (asked["chunk"], asked["shard"]) == (1, None)  # the recipe's, on a CPU
     assert main([*call, "--fsdp", "--chunk", "2"]) == 0 and asked["chunk"] == 2
-    assert asked["shard"]("params/kernel", (256, 256), 2) is not None
+    assert asked["shard"]("params/kernel", (256, 256), {"task": 2}) == jax.P("task")
+    assert main([*call, "--fsdp-over", "2"]) == 0 and dict(asked["mesh"].shape) == {"task": 1, "fsdp": 2}
+    assert asked["shard"]("params/kernel", (256, 256), dict(asked["mesh"].shape)) == jax.P("fsdp")
     told = []
     for command in ("plan", "train"):
         capsys.readouterr()

@@ -15,16 +15,7 @@ from jaxmeta.types import Variables
 
 SINE = ["sinusoid_maml", "--hidden", "8", "--num-steps", "1500", "--tasks-per-step", "1", "--test-tasks", "8"]
 SINE += ["--num-test-steps", "1"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """Compiled programs are shared between the runs of this file, and left nowhere else."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAXMETA_CACHE", str(tmp_path_factory.mktemp("cache")))
-        before = jax.config.jax_compilation_cache_dir
-        yield
-        jax.config.update("jax_compilation_cache_dir", before)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

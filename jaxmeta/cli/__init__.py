@@ -71,11 +71,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(args)
+        code = _run(args)
+        sys.stdout.flush()
+        return code
     except SystemExit as finished:  # tyro, after --help or a flag it does not know
         return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # who reads the output has enough of it, as `| head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
+        return 141
     except (ValueError, OSError, ImportError) as error:
         if os.environ.get("JAXMETA_DEBUG"):
             raise

@@ -19,13 +19,15 @@ class Placement:
 
     fsdp: bool = False
     """split large parameters and their optimizer's state over the devices, instead of a copy on each"""
+    fsdp_over: int | None = None
+    """the same, over groups of so many neighbouring devices, each with a copy of all"""
     chunk: int | None = None
     """tasks that a device differentiates at a time; by default the recipe's for such devices"""
 
     @property
     def shard(self) -> parallel.Rule | None:
         """Which parameters are split, or None."""
-        return parallel.fsdp() if self.fsdp else None
+        return parallel.fsdp() if self.fsdp or self.fsdp_over else None
 
     def chunk_of(self, e: Experiment, platform: str) -> int | None:
         """Tasks differentiated at a time."""
@@ -67,14 +69,14 @@ class Compute(Placement):
     def mesh_of(self, e: Experiment) -> jax.sharding.Mesh | None:
         """The devices that share a step's tasks, or None for one device."""
         if self.mesh is not None:
-            return parallel.make_mesh(_size(self.mesh, e.tasks_per_step))
+            return parallel.make_mesh(_size(self.mesh, e.tasks_per_step), fsdp=self.fsdp_over)
         devices = len(jax.devices())
         size = math.gcd(e.tasks_per_step, devices)
         if jax.process_count() > 1 and size < devices:
             raise ValueError(f"{devices} devices cannot share the {e.tasks_per_step} tasks of a step evenly.")
         shared_kernels = jax.default_backend() == "cpu" and e.chunk_on("cpu") is None  # are fastest in one piece there
-        alone = size == 1 or (shared_kernels and not self.fsdp)
-        return None if alone and jax.process_count() == 1 else parallel.make_mesh(size)
+        alone = self.fsdp_over is None and (size == 1 or (shared_kernels and not self.fsdp))
+        return None if alone and jax.process_count() == 1 else parallel.make_mesh(size, fsdp=self.fsdp_over)
 
     def profile_in(self, folder: Path) -> Profile | None:
         """The steps to trace, and where."""

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|ragged-all-to-all|collective-permute|collective-broadcast"
-# `%name = type operation(`; of an operation in two halves, `-start` and `-done`, the second has the result's type.
+# `%name = type operation(`; of an operation in two halves, `-start` and `-done`, the second has the result's type, the
+# first the groups.
 OPERATION = re.compile(rf" = (?P<type>.+?) (?P<kind>{KINDS})(-done)?\(")
+START = re.compile(rf"(?P<name>%[\w.-]+) = .+? (?:{KINDS})-start\(")
+STARTED = re.compile(r"-done\(.*?(?P<name>%[\w.-]+)")
 ARRAY = re.compile(r"\b(?P<dtype>pred|[a-z]+\d+\w*)\[(?P<shape>[\d,]*)\]")
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?(?P<name>[\w.-]+) \(.*\{$")
 CALLED = re.compile(r"(?P<how>\w+)=\{?(?P<names>%[\w.-]+(?:, %[\w.-]+)*)")
@@ -22,43 +25,53 @@ class Collective(NamedTuple):
       count: operations of this kind in the program.
       bytes: of their whole arrays: of what is reduced, or of what has been gathered.
       looped: whether they are inside of a loop; they count once however often it turns.
+      among: devices of each group that talks to one another; 0 where the program does not say: all.
     """
 
     kind: str
     count: int
     bytes: int
     looped: bool = False
+    among: int = 0
 
 
 def collectives(program: str) -> tuple[Collective, ...]:
-    """The collectives of a program, those of one kind together.
+    """The collectives of a program, those of one kind and size of group together.
 
     Args:
       program: the text of a compiled program: HLO.
 
     Example:
       >>> collectives("%sum = (f32[3,3]{1,0}, bf16[]) all-reduce(%a, %b), channel_id=1")
-      (Collective(kind='all-reduce', count=1, bytes=38, looped=False),)
+      (Collective(kind='all-reduce', count=1, bytes=38, looped=False, among=0),)
     """
     found = list(_operations(program))
     counts, sizes = Counter(key for key, _ in found), Counter()
     for key, size in found:
         sizes[key] += size
-    return tuple(Collective(kind, count, sizes[kind, looped], looped) for (kind, looped), count in counts.items())
+    return tuple(Collective(key[0], count, sizes[key], *key[1:]) for key, count in counts.items())
 
 
-def _operations(program: str) -> Iterator[tuple[tuple[str, bool], int]]:
-    """``(kind, looped), bytes`` of each."""
+def _operations(program: str) -> Iterator[tuple[tuple[str, bool, int], int]]:
+    """``(kind, looped, among), bytes`` of each; groups of one device say nothing to one another."""
     looped = _in_loops(program)
     starts = {name for name, line in _lines(program) if "AsyncCollectiveStart" in line}
+    halves = {(name, m["name"]): line for name, line in _lines(program) if (m := START.search(line))}
     for name, line in _lines(program):
         if "async_collective_fusion_config" in line and name not in starts:
             continue  # a TPU goes on with it while it computes: the same operation again, in the middle of others
         if match := OPERATION.search(line):
-            kind, size = match["kind"], _bytes(match["type"])
+            kind, size, among = match["kind"], _bytes(match["type"]), _group(_where_started(halves, name, line))
             if kind == "reduce-scatter":  # its result is one device's part
-                size *= _group(line)
-            yield (kind, name in looped), size
+                size *= max(among, 1)
+            if among != 1:
+                yield (kind, name in looped, among), size
+
+
+def _where_started(halves: dict[tuple[str, str], str], name: str, line: str) -> str:
+    """The line of the first half of a ``-done``, in the same computation; of others the line itself."""
+    match = STARTED.search(line)
+    return halves.get((name, match["name"]), line) if match else line
 
 
 def _lines(program: str) -> Iterator[tuple[str, str]]:
@@ -106,12 +119,12 @@ def _sizes(text: str) -> list[int]:
 
 
 def _group(line: str) -> int:
-    """Devices that take part: of ``{{0,1},{2,3}}``, ``[2,2]<=[4]``, ``mesh['a'=2,'b'=2] {'b'}`` two."""
+    """Devices that take part: of ``{{0,1},{2,3}}``, ``[2,2]<=[4]``, ``mesh['a'=2,'b'=2] {'b'}`` two; 0 if unsaid."""
     if match := re.search(r"replica_groups=mesh\[(.*?)\].*?\{(.*?)\}", line):  # since jax 0.11
         sizes = dict(re.findall(r"'([^']*)'=(\d+)", match[1]))
         axes = re.findall(r"'([^']*)'(?::\(\d+\)(\d+))?", match[2])  # of an axis all, or a factor: 'a':(2)4
         return math.prod(int(part or sizes[name]) for name, part in axes)
     match = re.search(r"replica_groups=(?:\{\{([\d,]*)|\[\d+,(\d+)\])", line)
     if match is None:
-        return 1
+        return 0
     return int(match[2]) if match[2] else len(_sizes(match[1]))

@@ -111,7 +111,7 @@ def plan(
     traced = jax.jit(advance, donate_argnums=0).trace(*arguments)
     about = {"devices": mesh.size, "tasks_per_step": tasks_per_step, "limit": hbm(mesh)}
     about["flops"] = flops(traced.jaxpr.jaxpr)
-    return Plan(**about, **_compiled(traced.lower().compile))
+    return Plan(**about, **_compiled(traced.lower().compile, mesh.size))
 
 
 def _place(tree: PyTree, shardings: PyTree) -> PyTree:
@@ -119,7 +119,7 @@ def _place(tree: PyTree, shardings: PyTree) -> PyTree:
     return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), tree, shardings)
 
 
-def _compiled(compile: Callable) -> dict[str, Any]:
+def _compiled(compile: Callable, num_devices: int) -> dict[str, Any]:
     try:
         with _no_cache():
             program = compile()
@@ -132,7 +132,8 @@ def _compiled(compile: Callable) -> dict[str, Any]:
     outputs = m.output_size_in_bytes - m.alias_size_in_bytes
     memory = Memory(m.argument_size_in_bytes, outputs, m.temp_size_in_bytes, m.generated_code_size_in_bytes)
     accessed = int(program.cost_analysis()["bytes accessed"])
-    return {"memory": memory, "bytes_accessed": accessed, "collectives": collectives(program.as_text())}
+    talk = tuple(c._replace(among=c.among or num_devices) for c in collectives(program.as_text()))
+    return {"memory": memory, "bytes_accessed": accessed, "collectives": talk}
 
 
 @contextmanager

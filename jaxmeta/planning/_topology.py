@@ -8,8 +8,9 @@ from math import prod
 from typing import Any, NoReturn
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
+
+from ..parallel import in_groups
 
 # GiB of a chip's HBM that the compiler gives to a program: of 16, 32 and 95.
 HBM = {"TPU v5 lite": 15.75, "TPU v6 lite": 31.25, "TPU v5": 95.74}
@@ -30,12 +31,13 @@ NOWHERE = {
 }
 
 
-def topology(name: str) -> Mesh:
+def topology(name: str, *, fsdp: int | None = None) -> Mesh:
     """A mesh with the axis ``"task"`` over devices that a program can be compiled for.
 
     Args:
       name: ``"v5e:4x4"``, a slice of TPUs (v5e, v6e or v5p) by its shape in chips: they cannot run anything, and need
         not be there; or ``"cpu:4"``, the first four devices of this host.
+      fsdp: neighbours that form a group, within which `parallel.fsdp` splits arrays; all of them by default.
 
     Raises:
       ValueError: for an unknown kind or shape, with the near matches; if the host has fewer devices.
@@ -48,7 +50,7 @@ def topology(name: str) -> Mesh:
     kind, _, shape = name.partition(":")
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){0,2}", shape) or kind not in (*SHAPES, "cpu"):
         refuse(name, "is no topology.")
-    return Mesh(np.array(_host(name, shape) if kind == "cpu" else _chips(name, shape)), ("task",))
+    return in_groups(_host(name, shape) if kind == "cpu" else _chips(name, shape), fsdp)
 
 
 def hbm(mesh: Mesh) -> int | None:

@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -30,18 +32,7 @@ TINY = {
     "omniglot_maml_5w1s": [*SMALL, "--num-test-steps", "1", "--tasks-per-step", "1"],
     "omniglot_protonet_5w1s": [*SMALL, "--num-train-ways", "8"],
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """Compiled programs are shared between the runs of this file, and left nowhere else."""
-    import jax
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAXMETA_CACHE", str(tmp_path_factory.mktemp("cache")))
-        before = jax.config.jax_compilation_cache_dir
-        yield
-        jax.config.update("jax_compilation_cache_dir", before)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +103,16 @@ def test_what_prints_a_table_prints_json_too(command, capsys):
 
 def test_exit_codes_are_on_the_page():
     page = (Path(__file__).parents[2] / "docs" / "howto" / "commands.md").read_text().partition("## Exit codes")[2]
-    codes = {0, 1, 2, DIVERGED, LOST, EXIT}
+    codes = {0, 1, 2, DIVERGED, LOST, EXIT, 141}
     assert {int(line.split("|")[1]) for line in page.splitlines() if line[:3].strip("| ").isdigit()} == codes
+
+
+def test_a_reader_who_has_enough():
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "jaxmeta", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    )
+    listing.stdout.close()
+    assert (listing.wait(60), listing.stderr.read()) == (141, b"")
 
 
 def test_unknown_names(capsys, tmp_path):

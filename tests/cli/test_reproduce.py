@@ -17,17 +17,7 @@ from jaxmeta.cli._table import read_row, verdict
 from jaxmeta.recipes import TABLES, Figure, Row
 
 TINY = ["reproduce", "sinusoid", "--num-steps", "4", "--test-tasks", "16"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    import jax
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAXMETA_CACHE", str(tmp_path_factory.mktemp("cache")))
-        before = jax.config.jax_compilation_cache_dir
-        yield
-        jax.config.update("jax_compilation_cache_dir", before)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
