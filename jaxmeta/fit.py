@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
@@ -17,6 +17,7 @@ from .evaluation import evaluate, evaluate_seeds
 from .feed import given_to_steps
 from .parallel import Rule, auto_mesh, place
 from .step import as_sampler, draw_tasks, meta_step
+from .storage import filled_here
 from .types import Estimate, MetaLearner, MetaState, Sampler, Task
 
 History = dict[str, np.ndarray]
@@ -227,10 +228,13 @@ def _pieces(at: int, until: int, profile: Profile | None) -> Iterator[tuple[int,
     return pairwise(sorted(cuts))
 
 
-def _traced(profile: Profile | None, step: int) -> Any:
+@contextmanager
+def _traced(profile: Profile | None, step: int) -> Iterator[None]:
     if profile is None or not profile.start <= step < profile.stop:
-        return nullcontext()
-    return jax.profiler.trace(profile.folder)
+        yield
+        return
+    with filled_here(profile.folder) as folder, jax.profiler.trace(folder):
+        yield
 
 
 def _next(at: int, every: int | None, end: int) -> int:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import rmtree
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 SCHEMES = {"gs": "gcsfs"}  # of object stores that orbax too writes to, and the package that speaks to each
@@ -105,6 +106,18 @@ def new_folder(path: Path) -> Iterator[Path]:
         os.rename(temporary, path)
     finally:
         rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def filled_here(path: str | os.PathLike) -> Iterator[str]:
+    """For a writer that knows folders of this machine alone: ``path``, or one whose files are put there at the end."""
+    if not is_remote(path):
+        yield os.fspath(path)
+        return
+    with TemporaryDirectory() as folder:
+        yield folder
+        for file in (file for file in sorted(Path(folder).rglob("*")) if file.is_file()):
+            write_bytes(as_path(path) / file.relative_to(folder).as_posix(), file.read_bytes())
 
 
 def _neighbour(path: Path) -> Path:

@@ -69,10 +69,11 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(shelf, here, monkey
 
 def test_commands_take_it(shelf, here, capsys):
     shutil.copytree(here, shelf / "run")
-    again = ["--out", "shelf://other", "--log", "tensorboard", "--minutes", "0"]
+    again = ["--out", "shelf://other", "--log", "tensorboard", "--profile", "0:1", "--minutes", "0"]
     assert main(["train", "--again", "shelf://run", *again]) == 0
     assert main(["evaluate", "shelf://other", "--num-tasks", "8"]) == 0
     assert main(["compare", "shelf://run", "shelf://other", "--out", "shelf://curves.png"]) == 0
+    assert list((shelf / "other" / "profile").rglob("*.xplane.pb"))
     assert (shelf / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert len((shelf / "other" / "metrics.jsonl").read_text().splitlines()) == 1
     capsys.readouterr()
