@@ -27,6 +27,7 @@ class Conv4(linen.Module):
       pool: ``"stride"``: convolutions of stride 2 and the mean over the last map; ``"max"``: 2x2 max-pooling
         after each block, and the last map flattened.
       kernel_init: of the convolutions: see `initializer`.
+      scale_init: of BatchNorm's scale.
       head_init: of the head.
       dtype: of the computation; parameters stay float32.
 
@@ -41,6 +42,7 @@ class Conv4(linen.Module):
     features: int = 64
     pool: Pool = "stride"
     kernel_init: Initializer = "xavier"
+    scale_init: Initializer = "ones"
     head_init: Initializer = "xavier"
     dtype: Any = None
 
@@ -51,7 +53,8 @@ class Conv4(linen.Module):
         for i in range(BLOCKS):
             conv = {"strides": strides, "use_bias": False, "kernel_init": init, "dtype": self.dtype}
             x = linen.Conv(self.features, (3, 3), **conv, name=f"conv{i}")(x)
-            x = linen.BatchNorm(use_running_average, momentum=0.9, dtype=self.dtype, name=f"norm{i}")(x)
+            norm = {"momentum": 0.9, "scale_init": initializer(self.scale_init), "dtype": self.dtype}
+            x = linen.BatchNorm(use_running_average, **norm, name=f"norm{i}")(x)
             x = linen.relu(_shrink(x, self.pool))
         x = _embed(x, self.pool)
         if self.num_outputs is None:
@@ -64,7 +67,7 @@ class NnxConv4(nnx.Module):
 
     Args:
       image_shape: ``(H, W, C)`` of the inputs.
-      num_outputs, features, pool, kernel_init, head_init, dtype: as for `Conv4`.
+      num_outputs, features, pool, kernel_init, scale_init, head_init, dtype: as for `Conv4`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -80,6 +83,7 @@ class NnxConv4(nnx.Module):
         features: int = 64,
         pool: Pool = "stride",
         kernel_init: Initializer = "xavier",
+        scale_init: Initializer = "ones",
         head_init: Initializer = "xavier",
         dtype: Any = None,
         rngs: nnx.Rngs,
@@ -90,7 +94,8 @@ class NnxConv4(nnx.Module):
         for i in range(BLOCKS):
             conv = {"strides": strides, "use_bias": False, "kernel_init": init, "dtype": dtype, "rngs": rngs}
             setattr(self, f"conv{i}", nnx.Conv(features if i else channels, features, (3, 3), **conv))
-            setattr(self, f"norm{i}", nnx.BatchNorm(features, momentum=0.9, dtype=dtype, rngs=rngs))
+            norm = {"momentum": 0.9, "scale_init": initializer(scale_init), "dtype": dtype, "rngs": rngs}
+            setattr(self, f"norm{i}", nnx.BatchNorm(features, **norm))
         if num_outputs is not None:
             size = features if pool == "stride" else features * (height // 2**BLOCKS) * (width // 2**BLOCKS)
             self.head = nnx.Linear(size, num_outputs, kernel_init=initializer(head_init), dtype=dtype, rngs=rngs)

@@ -11,6 +11,9 @@ _NAMED = {
     "he": initializers.he_normal(),  # variance 2 / fan_in: ReLU networks
     "truncated_normal": initializers.truncated_normal(0.01),  # standard deviation 0.01: MAML's MLPs
     "normal": initializers.normal(1.0),  # standard deviation 1: the head of MAML's Omniglot network
+    "torch": initializers.variance_scaling(1 / 3, "fan_in", "uniform"),  # +-1 / sqrt(fan_in): PyTorch's convolutions
+    "ones": initializers.ones,  # BatchNorm's scale
+    "uniform": initializers.uniform(1.0),  # 0 to 1: BatchNorm's scale in PyTorch until 1.1 (pytorch/pytorch#12259)
 }
 
 
@@ -18,7 +21,8 @@ def initializer(name: Initializer) -> Callable:
     """An initialiser ``(key, shape, dtype) -> array`` from its name; functions pass through.
 
     Args:
-      name: ``"xavier"``, ``"he"``, ``"truncated_normal"``, ``"normal"``, or any jax initialiser.
+      name: ``"xavier"``, ``"he"``, ``"truncated_normal"``, ``"normal"``, ``"torch"``, ``"ones"``, ``"uniform"``, or any
+        jax initialiser.
 
     Raises:
       ValueError: for an unknown name.

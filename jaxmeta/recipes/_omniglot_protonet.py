@@ -38,6 +38,7 @@ def omniglot_protonet(
     num_test_queries: int = 15,
     tasks_per_step: int = 1,
     features: int = 64,
+    init: Literal["torch", "xavier"] = "torch",
     norm: Literal["running", "support", "transductive"] = "running",
     meta_lr: float = 1e-3,
     halve_every: int = 2_000,
@@ -62,13 +63,16 @@ def omniglot_protonet(
       num_test_queries: query drawings per class, on held-out characters.
       tasks_per_step: tasks in a meta-batch.
       features: channels of the four convolutions, and size of the embedding.
+      init: torch is PyTorch's of the paper's time: kernels within 1 / sqrt(fan_in) of zero, BatchNorm's scales between
+        0 and 1; xavier has larger kernels and scales of 1, and is less accurate on new characters.
       norm: statistics of BatchNorm on held-out characters: running averages of training as in the paper, those of the
         support set, or those of each batch.
       meta_lr: step size of the outer Adam, at its start.
       halve_every: meta-steps after which the step size halves.
       test_tasks: held-out tasks in the final measurement.
     """
-    net = jm.backbones.Conv4(features=features, pool="max", dtype=compute_dtype(dtype))
+    scales, how = "uniform" if init == "torch" else "ones", {"pool": "max", "dtype": compute_dtype(dtype)}
+    net = jm.backbones.Conv4(features=features, kernel_init=init, scale_init=scales, **how)
     return Experiment(
         learner=jm.protonet(jm.from_linen(net, norm=norm)),
         optimizer=optax.adam(optax.exponential_decay(meta_lr, halve_every, 0.5, staircase=True)),
