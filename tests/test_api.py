@@ -62,7 +62,7 @@ ROOMS = {
     "feed": {"types", "tasks", "parallel", "step"},
     "planning": {"types", "step", "parallel"},
     "callbacks": {"types"},
-    "fit": {"types", "callbacks", "parallel", "step", "evaluation", "feed"},
+    "fit": {"types", "storage", "callbacks", "parallel", "step", "evaluation", "feed"},
     "testing": {"types", "losses", "step", "fit", "evaluation"},
     "tasks": {"types"},
     "datasets": {"types", "storage"},
