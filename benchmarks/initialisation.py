@@ -2,8 +2,8 @@
 
     python benchmarks/initialisation.py --data-dir DIR
 
-Trained on 20 ways of the 1,028 training characters; the step size halves after each fifth. Measured 20-way 1-shot on the
-172 characters left for validation, which no other figure is about.
+Trained on 20 ways of the 1,028 training characters; the step size halves after each fifth of the steps. Measured
+20-way 1-shot on the 172 characters left for validation, which no other figure is about.
 """
 
 import argparse
