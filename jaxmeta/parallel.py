@@ -28,7 +28,8 @@ def make_mesh(num_devices: int | None = None, *, fsdp: int | None = None) -> Mes
 
     Args:
       num_devices: how many.
-      fsdp: neighbours that form a group, within which the rule `fsdp` splits arrays; all of them by default.
+      fsdp: neighbours in the order of `jax.devices` that form a group, within which the rule `fsdp` splits arrays; all
+        of them by default.
 
     Raises:
       ValueError: for more devices than there are, or none; with several processes, for fewer than all; if groups of
@@ -196,8 +197,8 @@ def gather(tree: PyTree, specs: PyTree) -> PyTree:
     """Within `over_tasks`: shards to whole arrays."""
 
     def one(leaf: jax.Array, spec: PartitionSpec) -> jax.Array:
-        for dim, axis in _split(spec):
-            leaf = jax.lax.all_gather(leaf, axis, axis=dim, tiled=True)
+        for dim, over in _split(spec):
+            leaf = jax.lax.all_gather(leaf, over, axis=dim, tiled=True)
         return leaf
 
     return jax.tree.map(one, tree, specs)
@@ -212,7 +213,7 @@ def mean_and_scatter(tree: PyTree, specs: PyTree, axes: tuple[str, ...]) -> PyTr
     leaves, treedef = jax.tree.flatten(tree)
     flat = treedef.flatten_up_to(specs)
     means = [_scatter(*pair) for pair in zip(leaves, flat, strict=True)]
-    left = [tuple(a for a in axes if a not in [axis for _, axis in _split(spec)]) for spec in flat]
+    left = [tuple(a for a in axes if not any(a in over for _, over in _split(spec))) for spec in flat]
     for over in sorted(set(left) - {()}):
         where = [i for i, these in enumerate(left) if these == over]
         for i, mean in zip(where, jax.lax.pmean([means[i] for i in where], over), strict=True):
@@ -221,14 +222,14 @@ def mean_and_scatter(tree: PyTree, specs: PyTree, axes: tuple[str, ...]) -> PyTr
 
 
 def _scatter(leaf: jax.Array, spec: PartitionSpec) -> jax.Array:
-    for dim, axis in _split(spec):
-        leaf = jax.lax.psum_scatter(leaf, axis, scatter_dimension=dim, tiled=True) / jax.lax.axis_size(axis)
+    for dim, over in _split(spec):
+        leaf = jax.lax.psum_scatter(leaf, over, scatter_dimension=dim, tiled=True) / jax.lax.axis_size(over)
     return leaf
 
 
-def _split(spec: PartitionSpec) -> Iterator[tuple[int, str]]:
-    """The dimensions that are split, and over which axis of the mesh."""
-    return ((dim, axis) for dim, axis in enumerate(spec) if axis is not None)
+def _split(spec: PartitionSpec) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """The dimensions that are split, and over which axes of the mesh."""
+    return ((dim, (over,) if isinstance(over, str) else over) for dim, over in enumerate(spec) if over is not None)
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:

@@ -115,9 +115,11 @@ def filled_here(path: str | os.PathLike) -> Iterator[str]:
         yield os.fspath(path)
         return
     with TemporaryDirectory() as folder:
-        yield folder
-        for file in (file for file in sorted(Path(folder).rglob("*")) if file.is_file()):
-            write_bytes(as_path(path) / file.relative_to(folder).as_posix(), file.read_bytes())
+        try:
+            yield folder
+        finally:
+            for file in (file for file in sorted(Path(folder).rglob("*")) if file.is_file()):
+                write_bytes(as_path(path) / file.relative_to(folder).as_posix(), file.read_bytes())
 
 
 def _neighbour(path: Path) -> Path:

@@ -83,6 +83,18 @@ def test_a_rule_shards_what_is_large_and_divides():
     assert parallel.specs(tree, parallel.make_mesh(2, fsdp=2), rule)["kernel"] == P(None, "fsdp")
 
 
+@pytest.mark.parametrize("fsdp", [1, 2])
+@pytest.mark.parametrize("spec", [P(), P("task"), P(None, "fsdp"), P("task", "fsdp"), P(("task", "fsdp"))], ids=str)
+def test_shards_are_those_of_the_mean(spec, fsdp):
+    mesh, whole = parallel.make_mesh(2, fsdp=fsdp), np.arange(16.0).reshape(4, 4)
+
+    def local(shard, factor):
+        return parallel.mean_and_scatter(parallel.gather(shard, spec) * factor[0], spec, parallel.task_axes(mesh))
+
+    found = parallel.over_tasks(local, mesh, spec, spec)(whole, np.array([1.0, 3.0]))
+    np.testing.assert_array_equal(found, 2 * whole)
+
+
 def test_mistakes_are_said_before_anything_starts():
     with pytest.raises(ValueError, match="`num_devices` must be 1 to 2, the devices there are, got 3. On a CPU"):
         parallel.make_mesh(3)

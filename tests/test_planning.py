@@ -40,6 +40,13 @@ def test_sharded_parameters_are_gathered_and_their_gradients_scattered():
     assert found["all-reduce"].bytes < 4 * 8  # a bias, the metric, and whether each shard is finite
 
 
+def test_a_single_device_has_nobody_to_talk_to(capsys):
+    assert main(["plan", "sinusoid_maml", "--topology", "cpu:1"]) == 0
+    assert "communication" in (said := capsys.readouterr().out) and "none" in said
+    assert main(["plan", "sinusoid_maml", "--topology", "cpu:2", "--tasks-per-device", "1", "--fsdp-over", "3"]) == 2
+    assert "`--fsdp-over 3` does not divide the 2 devices" in capsys.readouterr().err
+
+
 def test_groups_of_one_split_nothing():
     found = sine(mesh=topology("cpu:2", fsdp=1), shard=jm.parallel.fsdp(min_size=8))
     assert [c._replace(count=1) for c in found.collectives] == list(sine().collectives)
@@ -124,6 +131,7 @@ def test_collectives_of_a_program():
     "groups, devices",
     {
         "{{0,1,2},{3,4,5}}": 3,
+        "{{0},{1,2,3}}": 3,
         "[2,4]<=[8]": 4,
         "mesh['a'=2,'b'=4] {'b'}": 4,
         "mesh['a'=2,'b'=4] {'a','b'}": 8,

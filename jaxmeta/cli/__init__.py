@@ -1,12 +1,14 @@
 """The command line: ``jaxmeta train | evaluate | adapt | compare | plan | data | list ...``, thin over the library.
 
 Exit codes: 0 done, 2 a mistake in the call or its files, 3 training diverged, 4 another process of the run
-was lost, 130 stopped by Ctrl-C or SIGTERM.
+was lost, 130 stopped by Ctrl-C or SIGTERM, 141 nobody reads the output any more.
 """
 
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from jaxmeta.runs._names import near
@@ -21,6 +23,7 @@ from ._plan import plan
 from ._reproduce import reproduce
 from ._train import train
 
+UNREAD = 141  # as of a program that SIGPIPE ends
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "evaluate": evaluate,
@@ -52,7 +55,8 @@ Start with `jaxmeta train`: minutes on a laptop, no data needed. `jaxmeta train 
 of a recipe, `jaxmeta list recipes` names them all; `jaxmeta --version`.
 
 Ctrl-C or SIGTERM ends training after the steps in progress and keeps what was reached; a second Ctrl-C stops at once.
-Exit codes: 0 done, 2 a mistake in the call, 3 diverged, 4 another process of the run was lost, 130 stopped by a signal.
+Exit codes: 0 done, 2 a mistake in the call, 3 diverged, 4 another process of the run was lost, 130 stopped by a signal,
+141 nobody reads the output any more.
 JAXMETA_CACHE    folder for prepared data and compiled programs (~/.cache/jaxmeta)
 JAXMETA_DEBUG=1  show the traceback of an error
 """
@@ -74,18 +78,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(args)
         sys.stdout.flush()
         return code
-    except SystemExit as finished:  # tyro, after --help or a flag it does not know
-        return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
+    except SystemExit as finished:  # tyro, after --help or a flag it does not know; rich, where nobody reads
+        code = finished.code if isinstance(finished.code, int) else int(finished.code is not None)
+        return UNREAD if code and _nobody_reads() else code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # who reads the output has enough of it, as `| head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
-        return 141
     except (ValueError, OSError, ImportError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return UNREAD
         if os.environ.get("JAXMETA_DEBUG"):
             raise
-        print(f"jaxmeta: error: {_in_words(error)}", file=sys.stderr)
+        with suppress(BrokenPipeError):
+            print(f"jaxmeta: error: {_in_words(error)}", file=sys.stderr)
         return 2
+
+
+def _nobody_reads() -> bool:
+    """Whether the output is a pipe whose reader has enough, as `| head` has; then what is left of it goes nowhere."""
+    with suppress(OSError, ValueError, AttributeError):  # not a file; or Windows, which has no poll
+        watch, descriptor = select.poll(), sys.stdout.fileno()
+        watch.register(descriptor, 0)
+        if any(event & select.POLLERR for _, event in watch.poll(0)):
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), descriptor)  # Python flushes once more as it ends
+            return True
+    return False
 
 
 def _in_words(error: Exception) -> str:

@@ -29,6 +29,17 @@ class Placement:
         """Which parameters are split, or None."""
         return parallel.fsdp() if self.fsdp or self.fsdp_over else None
 
+    def grouped(self, mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
+        """The devices, in groups where they are asked for."""
+        if self.fsdp_over is None:
+            return mesh
+        if self.fsdp_over < 1 or mesh.size % self.fsdp_over:
+            raise ValueError(
+                f"`--fsdp-over {self.fsdp_over}` does not divide the {mesh.size} devices that share the tasks of a "
+                "step. Change one of them."
+            )
+        return parallel.in_groups(list(mesh.devices.flat), self.fsdp_over)
+
     def chunk_of(self, e: Experiment, platform: str) -> int | None:
         """Tasks differentiated at a time."""
         return self.chunk or e.chunk_on(platform)
@@ -69,14 +80,14 @@ class Compute(Placement):
     def mesh_of(self, e: Experiment) -> jax.sharding.Mesh | None:
         """The devices that share a step's tasks, or None for one device."""
         if self.mesh is not None:
-            return parallel.make_mesh(_size(self.mesh, e.tasks_per_step), fsdp=self.fsdp_over)
+            return self.grouped(parallel.make_mesh(_size(self.mesh, e.tasks_per_step)))
         devices = len(jax.devices())
         size = math.gcd(e.tasks_per_step, devices)
         if jax.process_count() > 1 and size < devices:
             raise ValueError(f"{devices} devices cannot share the {e.tasks_per_step} tasks of a step evenly.")
         shared_kernels = jax.default_backend() == "cpu" and e.chunk_on("cpu") is None  # are fastest in one piece there
         alone = self.fsdp_over is None and (size == 1 or (shared_kernels and not self.fsdp))
-        return None if alone and jax.process_count() == 1 else parallel.make_mesh(size, fsdp=self.fsdp_over)
+        return None if alone and jax.process_count() == 1 else self.grouped(parallel.make_mesh(size))
 
     def profile_in(self, folder: Path) -> Profile | None:
         """The steps to trace, and where."""
@@ -102,7 +113,7 @@ class Compute(Placement):
 def _size(mesh: str, tasks_per_step: int) -> int:
     axis, _, size = mesh.partition("=")
     if axis != parallel.TASK or not size.isdigit():
-        raise ValueError(f"`--mesh` must be like task=4, got {mesh!r}: tasks are the only axis.")
+        raise ValueError(f"`--mesh` must be like task=4, got {mesh!r}: how many devices share the tasks.")
     if int(size) and tasks_per_step % int(size):
         raise ValueError(f"`--mesh {mesh}` does not divide the {tasks_per_step} tasks of a step. Change one of them.")
     return int(size)

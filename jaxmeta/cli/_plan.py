@@ -32,7 +32,7 @@ def plan(args: list[str]) -> int:
     """Compiles a recipe's meta-step, prints what it needs, and returns the exit code."""
     name, call = read("plan", _call, args)
     _use_the_host_only(call.topology)
-    mesh = planning.topology(call.topology, fsdp=call.placement.fsdp_over)
+    mesh = call.placement.grouped(planning.topology(call.topology))
     experiment = RECIPES[name](**call.arguments)
     tasks = _tasks(experiment, call, mesh.size)
     chunk = call.placement.chunk_of(experiment, mesh.devices.flat[0].platform)
@@ -116,7 +116,8 @@ def _rows(found: Plan) -> list[tuple[str, str]]:
     verdict = "" if found.limit is None else f" of {size(found.limit)}: {'fits' if found.fits else 'does not fit'}"
     rows += [("memory: total", size(found.memory.total) + verdict)]
     rows += [("read and written, one turn of each loop", size(found.bytes_accessed or 0))]
-    return rows + [(_named(c, found.devices), size(c.bytes)) for c in found.collectives] or [("communication", "none")]
+    talk = [(_named(c, found.devices), size(c.bytes)) for c in found.collectives]
+    return rows + (talk or [("communication", "none")])
 
 
 def _named(c: Collective, devices: int) -> str:

@@ -124,7 +124,7 @@ def _group(line: str) -> int:
         sizes = dict(re.findall(r"'([^']*)'=(\d+)", match[1]))
         axes = re.findall(r"'([^']*)'(?::\(\d+\)(\d+))?", match[2])  # of an axis all, or a factor: 'a':(2)4
         return math.prod(int(part or sizes[name]) for name, part in axes)
-    match = re.search(r"replica_groups=(?:\{\{([\d,]*)|\[\d+,(\d+)\])", line)
+    match = re.search(r"replica_groups=(?:\{\{([\d,{}]*)\}\}|\[\d+,(\d+)\])", line)
     if match is None:
         return 0
-    return int(match[2]) if match[2] else len(_sizes(match[1]))
+    return int(match[2]) if match[2] else max(len(_sizes(group)) for group in match[1].split("},{"))

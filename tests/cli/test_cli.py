@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmeta.cli import main
+from jaxmeta.cli import COMMANDS, UNREAD, main
 from jaxmeta.cli._folder import create
 from jaxmeta.cli._journal import append
 from jaxmeta.cli._run import DIVERGED, LOST
@@ -103,16 +103,24 @@ def test_what_prints_a_table_prints_json_too(command, capsys):
 
 def test_exit_codes_are_on_the_page():
     page = (Path(__file__).parents[2] / "docs" / "howto" / "commands.md").read_text().partition("## Exit codes")[2]
-    codes = {0, 1, 2, DIVERGED, LOST, EXIT, 141}
+    codes = {0, 1, 2, DIVERGED, LOST, EXIT, UNREAD}
     assert {int(line.split("|")[1]) for line in page.splitlines() if line[:3].strip("| ").isdigit()} == codes
 
 
-def test_a_reader_who_has_enough():
-    listing = subprocess.Popen(
-        [sys.executable, "-m", "jaxmeta", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-    )
-    listing.stdout.close()
-    assert (listing.wait(60), listing.stderr.read()) == (141, b"")
+@pytest.mark.parametrize("call", ["list", "reproduce --list"])  # by print, and by rich
+def test_a_reader_who_has_enough(call):
+    pipe = subprocess.PIPE
+    running = subprocess.Popen([sys.executable, "-m", "jaxmeta", *call.split()], stdout=pipe, stderr=pipe, bufsize=0)
+    running.stdout.close()
+    assert (running.wait(60), running.stderr.read()) == (UNREAD, b"")
+
+
+def test_a_pipe_that_is_not_the_output(monkeypatch, capsys):
+    def list_names(args):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setitem(COMMANDS, "list", list_names)
+    assert main(["list"]) == 2 and "Broken pipe" in capsys.readouterr().err
 
 
 def test_unknown_names(capsys, tmp_path):
