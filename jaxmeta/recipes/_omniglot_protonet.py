@@ -64,7 +64,7 @@ def omniglot_protonet(
       tasks_per_step: tasks in a meta-batch.
       features: channels of the four convolutions, and size of the embedding.
       init: torch is PyTorch's of the paper's time: kernels within 1 / sqrt(fan_in) of zero, BatchNorm's scales between
-        0 and 1; xavier has larger kernels and scales of 1, and is less accurate on new characters.
+        0 and 1; xavier has larger kernels and scales of 1, and learned less in short runs.
       norm: statistics of BatchNorm on held-out characters: running averages of training as in the paper, those of the
         support set, or those of each batch.
       meta_lr: step size of the outer Adam, at its start.
