@@ -13,7 +13,7 @@ _NAMED = {
     "normal": initializers.normal(1.0),  # standard deviation 1: the head of MAML's Omniglot network
     "torch": initializers.variance_scaling(1 / 3, "fan_in", "uniform"),  # +-1 / sqrt(fan_in): PyTorch's convolutions
     "ones": initializers.ones,  # BatchNorm's scale
-    "uniform": initializers.uniform(1.0),  # 0 to 1: BatchNorm's scale in PyTorch until 1.1 (pytorch/pytorch#12259)
+    "uniform": initializers.uniform(1.0),  # 0 to 1: BatchNorm's scale in PyTorch up to 1.1 (pytorch/pytorch#12259)
 }
 
 
