@@ -6,7 +6,7 @@ The public names, in reading order. `backbones` and `recipes` need flax and load
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import algorithms, attacks, callbacks, datasets, implicit, inner, losses, ops, parallel, rules, tasks
+from . import algorithms, attacks, callbacks, datasets, implicit, inner, losses, ops, parallel, tasks, update_rules
 from .algorithms import *
 from .algorithms import centre_features
 from .callbacks import EarlyStopping, Progress
@@ -19,10 +19,10 @@ from .evaluation import (
     robust_accuracy,
     task_metrics,
 )
-from .feed import feed
 from .fit import Diverged, Profile, fit
 from .learner import Adapted, episodic
 from .models import from_functions, from_linen, from_nnx, identity
+from .prefetch import feed
 from .step import backprop, init, meta_step
 from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model, Sampler, Task, Variables
 
@@ -34,7 +34,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch", "Task", "Variables", "Model", "MetaLearner", "Aux", "MetaState", "Estimate", "Sampler", "ClassSet",
-    "from_linen", "from_nnx", "from_functions", "identity", "backbones", "losses", "inner", "implicit", "rules",
+    "from_linen", "from_nnx", "from_functions", "identity", "backbones", "losses", "inner", "implicit", "update_rules",
     "episodic", "Adapted", "centre_features",
     "tasks", "datasets",
     "init", "meta_step", "backprop", "fit", "feed", "Progress", "Profile", "EarlyStopping", "Diverged", "callbacks",

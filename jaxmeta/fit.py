@@ -14,8 +14,8 @@ import optax
 
 from .callbacks import Progress
 from .evaluation import evaluate, evaluate_seeds
-from .feed import given_to_steps
 from .parallel import Rule, auto_mesh, place
+from .prefetch import given_to_steps
 from .step import as_sampler, draw_tasks, meta_step
 from .storage import filled_here
 from .types import Estimate, MetaLearner, MetaState, Sampler, Task

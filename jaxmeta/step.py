@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from .checks import check_task
-from .guards import all_finite, by_task, of_kept, stays_finite
+from .nonfinite import all_finite, by_task, of_kept, stays_finite
 from .parallel import Rule, check_mesh, gather, layout, mean_and_scatter, over_tasks, specs, task_axes
 from .types import Aux, Key, MetaLearner, MetaState, PyTree, Sampler, Task, Variables
+from .validation import check_task
 
 _NO_SUPPORT = (
     "`task_or_sampler`: its tasks have no support set (`tasks.batches`), but the learner adapts to one. "

@@ -40,9 +40,9 @@ model = jm.from_functions(
 
 # %%
 rules = {
-    "tuned rate": jm.rules.tuned(optax.sgd, 0.05),
-    "schedule": jm.rules.schedule(NUM_UPDATES, init_lr=0.05),
-    "network": jm.rules.mlp(init_lr=0.05),
+    "tuned rate": jm.update_rules.tuned(optax.sgd, 0.05),
+    "schedule": jm.update_rules.schedule(NUM_UPDATES, init_lr=0.05),
+    "network": jm.update_rules.mlp(init_lr=0.05),
 }
 make = lambda rule: jm.learned_optimizer(model, jm.losses.mse, rule=rule, num_steps=NUM_UPDATES)
 

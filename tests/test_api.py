@@ -12,8 +12,8 @@ import pytest
 import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
-MODULES = """losses inner implicit rules cells tasks datasets algorithms backbones ops plots checkpoint recipes attacks
-    parallel guards planning callbacks runs estimator learner testing""".split()
+MODULES = """experiment losses inner implicit update_rules layers tasks datasets algorithms backbones ops plots
+    checkpoint recipes attacks parallel nonfinite planning callbacks runs estimator learner testing""".split()
 
 
 def public():
@@ -43,32 +43,33 @@ def test_public_names_are_documented_and_annotated(value):
 ROOMS = {
     "types": set(),
     "storage": set(),
-    "checks": {"types"},
+    "validation": {"types"},
     "losses": {"types"},
     "inner": {"types"},
     "implicit": {"types", "inner"},
     "ops": {"types"},
     "models": {"types", "ops"},
-    "cells": {"types"},
-    "rules": {"types", "cells"},
+    "layers": {"types"},
+    "update_rules": {"types", "layers"},
     "learner": {"types", "losses", "inner"},
     "attacks": {"types", "losses", "learner"},
-    "algorithms": set("types losses inner implicit learner attacks cells rules step".split()),
+    "algorithms": set("types losses inner implicit learner attacks layers update_rules step".split()),
     "backbones": {"types", "ops"},
     "parallel": {"types"},
-    "guards": {"types"},
-    "step": {"types", "checks", "parallel", "guards"},
+    "nonfinite": {"types"},
+    "step": {"types", "validation", "parallel", "nonfinite"},
     "evaluation": {"types", "losses", "attacks", "parallel", "step"},
-    "feed": {"types", "tasks", "parallel", "step"},
+    "prefetch": {"types", "tasks", "parallel", "step"},
     "planning": {"types", "step", "parallel"},
     "callbacks": {"types"},
-    "fit": {"types", "storage", "callbacks", "parallel", "step", "evaluation", "feed"},
+    "fit": {"types", "storage", "callbacks", "parallel", "step", "evaluation", "prefetch"},
     "testing": {"types", "losses", "step", "fit", "evaluation"},
     "tasks": {"types"},
     "datasets": {"types", "storage"},
     "checkpoint": {"types", "storage", "parallel"},
     "plots": {"types", "storage"},
     "estimator": set("types storage learner models losses algorithms checkpoint datasets runs".split()),
+    "experiment": {"types"},
     "runs": {"types", "storage", "checkpoint", "datasets", "recipes"},
 }
 

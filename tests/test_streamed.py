@@ -119,7 +119,7 @@ def test_over_processes():
 
 
 def test_a_process_looks_up_the_tasks_of_its_own_devices_alone(monkeypatch):
-    mesh, places = jax.make_mesh((2,), ("task",)), sys.modules["jaxmeta.feed"]._places
+    mesh, places = jax.make_mesh((2,), ("task",)), sys.modules["jaxmeta.prefetch"]._places
     assert places(mesh, 6, 0)[0].tolist() == list(range(6))
     own = lambda sharding, shape: {mesh.devices[1]: (slice(3, 6),)}
     monkeypatch.setattr(jax.sharding.NamedSharding, "addressable_devices_indices_map", own)
@@ -191,6 +191,6 @@ def test_errors(make, error, text):
 
 
 def test_without_grain(monkeypatch):
-    monkeypatch.setattr(sys.modules["jaxmeta.feed"], "find_spec", lambda name: None)
+    monkeypatch.setattr(sys.modules["jaxmeta.prefetch"], "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="Streaming needs grain.*jaxmeta\\[stream\\]"):
         fit()

@@ -6,7 +6,7 @@ Andrychowicz et al., 2016, https://arxiv.org/abs/1606.04474; Metz et al., 2022, 
 import jax
 import jax.numpy as jnp
 
-from .. import rules
+from .. import update_rules
 from ..inner import Descent, Gradient, descend
 from ..learner import Adapted, batch_metrics, episodic, fast_weights, split_key, support_loss
 from ..losses import LossFn, batch_loss
@@ -17,7 +17,7 @@ def learned_optimizer(
     model: Model,
     loss_fn: LossFn,
     *,
-    rule: rules.Rule | None = None,
+    rule: update_rules.Rule | None = None,
     num_steps: int = 20,
     gradient: Gradient = "mixed",
     remat: bool = False,
@@ -32,8 +32,8 @@ def learned_optimizer(
     Args:
       model: what is optimised; `tasks.quadratics` says which fits it.
       loss_fn: as for `maml`.
-      rule: what is learned, see `rules`: `rules.mlp` by default, `rules.lstm`, or `rules.schedule`, `rules.rates` and
-        `rules.tuned` for the numbers of an ordinary optimizer.
+      rule: the update rule that is learned: `update_rules.mlp` by default, `update_rules.lstm`, or
+        `update_rules.schedule`, `update_rules.rates` and `update_rules.tuned` for the numbers of an ordinary optimizer.
       num_steps: K.
       gradient: see `inner.descend`; ``"first_order"`` takes what the rule sees as constants, as Andrychowicz et al. do.
       remat: recompute every step in the backward pass, where memory binds.
@@ -47,14 +47,14 @@ def learned_optimizer(
 
     Example:
       >>> import jaxmeta as jm
-      >>> rule, model = jm.rules.schedule(5, init_lr=0.1), jm.from_linen(jm.backbones.MLP((8,), num_outputs=1))
+      >>> rule, model = jm.update_rules.schedule(5, init_lr=0.1), jm.from_linen(jm.backbones.MLP((8,), num_outputs=1))
       >>> learner = learned_optimizer(model, jm.losses.mse, rule=rule, num_steps=5)
       >>> meta = learner.init(jax.random.key(0), jm.tasks.sinusoid()(jax.random.key(1)))
       >>> optimizer = rule.transform(meta.params)  # for use with optax
     """
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be at least 1, got {num_steps}.")
-    rule = rules.mlp() if rule is None else rule
+    rule = update_rules.mlp() if rule is None else rule
     forward = fast_weights(model)
 
     def init(key, task: Task) -> Variables:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from .. import cells, rules
+from .. import layers, update_rules
 from ..learner import Adapted, descent, episodic, fast_weights
 from ..losses import LossFn
 from ..types import Batch, MetaLearner, Model, Task, Variables
@@ -30,8 +30,9 @@ def lstm(
     r"""The LSTM meta-learner: $c_t = f_t \circ c_{t-1} - i_t \circ \nabla L_S(c_{t-1})$ with learned $c_0$.
 
     For every coordinate alone, with shared weights: $h_t$ is an ordinary LSTM of gradient and loss, both as
-    `rules.log_and_sign`, and $i_t = \sigma(w_i^T [h_t, c_{t-1}, i_{t-1}] + b_i)$, $f_t$ likewise. $i_t$ is a learning
-    rate, $1 - f_t$ a decay. ``meta.params`` is ``{"model": c_0, "gates": ...}``; the gates serve networks of any size.
+    `update_rules.log_and_sign`, and $i_t = \sigma(w_i^T [h_t, c_{t-1}, i_{t-1}] + b_i)$, $f_t$ likewise. $i_t$ is a
+    learning rate, $1 - f_t$ a decay. ``meta.params`` is ``{"model": c_0, "gates": ...}``; the gates serve networks of
+    any size.
 
     Args:
       model: the backbone.
@@ -60,8 +61,8 @@ def lstm(
     def init(key, task: Task) -> Variables:
         k_model, *keys = jax.random.split(key, 4)
         variables = model.init(k_model, task.support.x)
-        gate = lambda key: cells.dense_init(key, hidden + 2, 1, scale=0.01)
-        gates = {"lstm": cells.lstm_init(keys[0], 4, hidden), "write": gate(keys[1]), "forget": gate(keys[2])}
+        gate = lambda key: layers.dense_init(key, hidden + 2, 1, scale=0.01)
+        gates = {"lstm": layers.lstm_init(keys[0], 4, hidden), "write": gate(keys[1]), "forget": gate(keys[2])}
         for name, start in (("write", init_lr), ("forget", 1 - init_decay)):
             gates[name]["bias"] += jax.scipy.special.logit(start)
         return Variables({"model": variables.params, "gates": gates}, variables.state)
@@ -77,16 +78,16 @@ def gated(gates) -> optax.GradientTransformationExtraArgs:
     """The trained LSTM as an optax transformation; ``update`` also takes the loss, as ``value``."""
 
     def start(params):
-        flat, _ = rules.flatten(params)
-        return cells.lstm_start(gates["lstm"], flat.size, dtype=flat.dtype), jnp.zeros_like(flat), jnp.zeros_like(flat)
+        flat, _ = update_rules.flatten(params)
+        return layers.lstm_start(gates["lstm"], flat.size, dtype=flat.dtype), jnp.zeros_like(flat), jnp.zeros_like(flat)
 
     def update(gates, updates, state: Any, params=None, **extra):
         cell, write, forget = state
-        (g, restore), (c, _) = rules.flatten(updates), rules.flatten(params)
-        loss = rules.log_and_sign(jnp.full(g.shape, extra["value"], g.dtype))
-        cell = cells.lstm(gates["lstm"], cell, jnp.concatenate([rules.log_and_sign(g), loss], -1))
+        (g, restore), (c, _) = update_rules.flatten(updates), update_rules.flatten(params)
+        loss = update_rules.log_and_sign(jnp.full(g.shape, extra["value"], g.dtype))
+        cell = layers.lstm(gates["lstm"], cell, jnp.concatenate([update_rules.log_and_sign(g), loss], -1))
         gate = lambda name, last: jax.nn.sigmoid(
-            cells.dense(gates[name], jnp.concatenate([cell[0], c[:, None], last[:, None]], -1))[:, 0]
+            layers.dense(gates[name], jnp.concatenate([cell[0], c[:, None], last[:, None]], -1))[:, 0]
         )
         write, forget = gate("write", write), gate("forget", forget)
         return restore((forget - 1) * c - write * g), (cell, write, forget)

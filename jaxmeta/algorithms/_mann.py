@@ -8,11 +8,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .. import cells
+from .. import layers
 from ..learner import episodic, mask_ways, split_key
 from ..losses import LossFn, cross_entropy
 from ..types import Batch, MetaLearner, Model, PyTree, Task, Variables
-from ._reading import embed, embedding_size, in_sequence, targets_as_inputs
+from ._set_encoders import embed, embedding_size, in_sequence, targets_as_inputs
 
 
 class Memory(NamedTuple):
@@ -31,7 +31,7 @@ class Memory(NamedTuple):
     read: jax.Array
     usage: jax.Array
     found: jax.Array
-    controller: cells.Cell
+    controller: layers.Cell
     target: jax.Array
 
 
@@ -95,11 +95,11 @@ def mann(
         num_inputs = embedding_size(model, variables, task.support.x)
         num_outputs, read = targets_as_inputs(task.support, num_ways).shape[1], num_heads * slot_size
         memory = {
-            "controller": cells.lstm_init(keys[0], num_inputs + num_outputs + read, hidden),
-            "key": cells.dense_init(keys[1], hidden, read),
-            "gate": cells.dense_init(keys[2], hidden, num_heads),
-            "strength": cells.dense_init(keys[3], hidden, num_heads),
-            "head": cells.dense_init(keys[4], hidden + read, num_outputs),
+            "controller": layers.lstm_init(keys[0], num_inputs + num_outputs + read, hidden),
+            "key": layers.dense_init(keys[1], hidden, read),
+            "gate": layers.dense_init(keys[2], hidden, num_heads),
+            "strength": layers.dense_init(keys[3], hidden, num_heads),
+            "head": layers.dense_init(keys[4], hidden + read, num_outputs),
         }
         if strength is not None:
             del memory["strength"]
@@ -108,23 +108,23 @@ def mann(
     def blank(p) -> Memory:
         zeros = lambda *shape: jnp.zeros(shape, p["head"]["bias"].dtype)
         slots, found = zeros(num_slots, slot_size), zeros(num_heads * slot_size)
-        controller = cells.lstm_start(p["controller"])
+        controller = layers.lstm_start(p["controller"])
         return Memory(
             slots, zeros(num_heads, num_slots), zeros(num_slots), found, controller, zeros(*p["head"]["bias"].shape)
         )
 
     def step(p, m: Memory, z: jax.Array) -> tuple[Memory, jax.Array]:
-        hidden, _ = controller = cells.lstm(p["controller"], m.controller, jnp.concatenate([z, m.target, m.found]))
-        key = jnp.tanh(cells.dense(p["key"], hidden)).reshape(num_heads, slot_size)
-        gate = jax.nn.sigmoid(cells.dense(p["gate"], hidden))[:, None]
+        hidden, _ = controller = layers.lstm(p["controller"], m.controller, jnp.concatenate([z, m.target, m.found]))
+        key = jnp.tanh(layers.dense(p["key"], hidden)).reshape(num_heads, slot_size)
+        gate = jax.nn.sigmoid(layers.dense(p["gate"], hidden))[:, None]
         least = jax.nn.one_hot(jax.lax.top_k(-m.usage, num_heads)[1], num_slots, dtype=key.dtype)
         write = gate * m.read + (1 - gate) * least
         slots = m.slots * (1 - least.sum(0))[:, None] + write.T @ key
-        sharp = strength if strength is not None else 1 + jax.nn.softplus(cells.dense(p["strength"], hidden))[:, None]
+        sharp = strength if strength is not None else 1 + jax.nn.softplus(layers.dense(p["strength"], hidden))[:, None]
         read = jax.nn.softmax(sharp * (_unit(key) @ _unit(slots).T))
         usage = usage_decay * m.usage + read.sum(0) + write.sum(0)
         found = (read @ slots).reshape(-1)
-        output = cells.dense(p["head"], jnp.concatenate([hidden, found]))
+        output = layers.dense(p["head"], jnp.concatenate([hidden, found]))
         return Memory(slots, read, usage, found, controller, m.target), output
 
     def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Recall:

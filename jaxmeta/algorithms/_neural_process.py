@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .. import cells
+from .. import layers
 from ..learner import episodic, split_key
 from ..losses import Gaussian, LossFn, gaussian_nll
 from ..types import Batch, MetaLearner, Model, PyTree, Task, Variables
-from ._reading import embed, embedding_size, targets_as_inputs
+from ._set_encoders import embed, embedding_size, targets_as_inputs
 
 
 class Representation(NamedTuple):
@@ -66,25 +66,25 @@ def neural_process(
     def init(key, task: Task) -> Variables:
         k_model, k_encoder, k_decoder, k_where, k_merge = jax.random.split(key, 5)
         variables, (_, num_targets) = model.init(k_model, task.support.x), _targets(task.support).shape
-        size, layers = embedding_size(model, variables, task.support.x), (hidden,) * num_layers
+        size, widths = embedding_size(model, variables, task.support.x), (hidden,) * num_layers
         params = {
             "model": variables.params,
-            "encoder": cells.mlp_init(k_encoder, (size + num_targets, *layers)),
-            "decoder": cells.mlp_init(k_decoder, (size + hidden, *layers, 2 * num_targets)),
+            "encoder": layers.mlp_init(k_encoder, (size + num_targets, *widths)),
+            "decoder": layers.mlp_init(k_decoder, (size + hidden, *widths, 2 * num_targets)),
         }
         if num_heads:
-            params["where"] = cells.mlp_init(k_where, (size, hidden, hidden))
-            params["merge"] = cells.dense_init(k_merge, hidden, hidden)
+            params["where"] = layers.mlp_init(k_where, (size, hidden, hidden))
+            params["merge"] = layers.dense_init(k_merge, hidden, hidden)
         return Variables(params, variables.state)
 
     def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Representation:
         p, (k_model,) = meta.params, split_key(key, 1)
         options = {"train": train, "weight": support.weight, "key": k_model}
         z, state = embed(model, Variables(p["model"], meta.state), support.x, support=True, **options)
-        values = cells.mlp(p["encoder"], _inputs(p, z, _targets(support)))
+        values = layers.mlp(p["encoder"], _inputs(p, z, _targets(support)))
         weight = jnp.ones(len(z), values.dtype) if support.weight is None else support.weight.astype(values.dtype)
         if num_heads:
-            return Representation(values, cells.mlp(p["where"], _inputs(p, z)), weight, state)
+            return Representation(values, layers.mlp(p["where"], _inputs(p, z)), weight, state)
         return Representation(_normalised(weight)[None] @ values, state=state)
 
     def forward(meta: Variables, adapted: Representation, x, key=None, *, train: bool = False, weight=None):
@@ -92,8 +92,8 @@ def neural_process(
         z, state = embed(model, Variables(p["model"], adapted.state), x, train=train, weight=weight, key=key)
         r = jnp.broadcast_to(adapted.values[:1], (z.shape[0], hidden))
         if num_heads:
-            r = cells.dense(p["merge"], _attend(cells.mlp(p["where"], _inputs(p, z)), adapted, num_heads))
-        mean, std = jnp.split(cells.mlp(p["decoder"], _inputs(p, z, r)), 2, -1)
+            r = layers.dense(p["merge"], _attend(layers.mlp(p["where"], _inputs(p, z)), adapted, num_heads))
+        mean, std = jnp.split(layers.mlp(p["decoder"], _inputs(p, z, r)), 2, -1)
         return Gaussian(mean, min_std + (1 - min_std) * jax.nn.softplus(std)), state
 
     return episodic(init, adapt, forward, loss_fn, keeps_state=model.keeps_state)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .. import cells
+from .. import layers
 from ..learner import episodic, mask_ways, split_key
 from ..losses import LossFn, cross_entropy
 from ..types import Batch, MetaLearner, Model, PyTree, Task, Variables
-from ._reading import embed, embedding_size, in_sequence, targets_as_inputs
+from ._set_encoders import embed, embedding_size, in_sequence, targets_as_inputs
 
 
 class Past(NamedTuple):
@@ -65,18 +65,20 @@ def snail(
         k_model, k_head, k_layers = jax.random.split(key, 3)
         variables = model.init(k_model, task.support.x)
         num_rows, num_outputs = targets_as_inputs(task.support, num_ways).shape
-        width, layers = embedding_size(model, variables, task.support.x) + num_outputs, {}
+        width, blocks = embedding_size(model, variables, task.support.x) + num_outputs, {}
         for i, sizes in enumerate(attention):
             for _ in range(num_rows.bit_length() if i else 0):  # reaches 1 + 2 + 4 + ... >= num_rows back
-                name = f"{len(layers):02d}_convolution"
-                layers[name] = cells.dense_init(jax.random.fold_in(k_layers, len(layers)), 2 * width, 2 * filters)
+                name = f"{len(blocks):02d}_convolution"
+                blocks[name] = layers.dense_init(jax.random.fold_in(k_layers, len(blocks)), 2 * width, 2 * filters)
                 width += filters
-            keys = jax.random.split(jax.random.fold_in(k_layers, len(layers)), 3)
+            keys = jax.random.split(jax.random.fold_in(k_layers, len(blocks)), 3)
             parts = zip(("query", "key", "value"), keys, (sizes[0], *sizes), strict=True)
-            layers[f"{len(layers):02d}_attention"] = {part: cells.dense_init(k, width, size) for part, k, size in parts}
+            blocks[f"{len(blocks):02d}_attention"] = {
+                part: layers.dense_init(k, width, size) for part, k, size in parts
+            }
             width += sizes[1]
-        head = cells.dense_init(k_head, width, num_outputs)
-        return Variables({"model": variables.params, "layers": layers, "head": head}, variables.state)
+        head = layers.dense_init(k_head, width, num_outputs)
+        return Variables({"model": variables.params, "layers": blocks, "head": head}, variables.state)
 
     def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Past:
         k_order, k_model = split_key(key)
@@ -85,9 +87,9 @@ def snail(
         options = {"train": train, "weight": support.weight, "key": k_model}
         z, state = embed(model, variables, support.x, support=True, **options)
         rows = jnp.concatenate([z.astype(dtype), targets_as_inputs(support, num_ways).astype(dtype)], -1)
-        _, layers = _through(meta.params["layers"], rows, jnp.arange(len(rows)))
+        _, seen = _through(meta.params["layers"], rows, jnp.arange(len(rows)))
         count = jnp.asarray(len(rows)) if support.weight is None else (support.weight != 0).sum()
-        return Past(layers, count, support.ways, state)
+        return Past(seen, count, support.ways, state)
 
     def forward(meta: Variables, adapted: Past, x, key=None, *, train: bool = False, weight=None):
         variables, head = Variables(meta.params["model"], adapted.state), meta.params["head"]
@@ -95,20 +97,20 @@ def snail(
         unknown = jnp.zeros((z.shape[0], len(head["bias"])), head["bias"].dtype)
         rows = jnp.concatenate([z.astype(unknown.dtype), unknown], -1)
         rows, _ = _through(meta.params["layers"], rows, jnp.full(z.shape[0], adapted.count), adapted.layers)
-        return mask_ways(cells.dense(head, rows), adapted.ways), state
+        return mask_ways(layers.dense(head, rows), adapted.ways), state
 
     return episodic(init, adapt, forward, loss_fn, keeps_state=model.keeps_state)
 
 
-def _through(layers: PyTree, x: jax.Array, position: jax.Array, past: tuple | None = None) -> tuple[jax.Array, tuple]:
+def _through(blocks: PyTree, x: jax.Array, position: jax.Array, past: tuple | None = None) -> tuple[jax.Array, tuple]:
     """Rows ``[M, C]`` at given positions of the sequence through all layers, and what each layer was given.
 
     A row sees itself and the rows of ``past`` before its position; by default these are the rows themselves.
     """
     given, dilation = [], 1
-    for i, name in enumerate(sorted(layers)):
+    for i, name in enumerate(sorted(blocks)):
         given.append(x)
-        before, layer = x if past is None else past[i], layers[name]
+        before, layer = x if past is None else past[i], blocks[name]
         if "query" in layer:
             new, dilation = _attend(layer, x, before, position), 1
         else:
@@ -119,15 +121,15 @@ def _through(layers: PyTree, x: jax.Array, position: jax.Array, past: tuple | No
 
 def _attend(layer: PyTree, x: jax.Array, past: jax.Array, position: jax.Array) -> jax.Array:
     """A row's own value and those of earlier rows, by the softmax of scaled products of its query with their keys."""
-    query, key, value = (cells.dense(layer[part], x) for part in ("query", "key", "value"))
+    query, key, value = (layers.dense(layer[part], x) for part in ("query", "key", "value"))
     scale, seen = query.shape[-1] ** -0.5, jnp.arange(len(past))[None] < position[:, None]
-    earlier = jnp.where(seen, scale * (query @ cells.dense(layer["key"], past).T), jnp.finfo(x.dtype).min)
+    earlier = jnp.where(seen, scale * (query @ layers.dense(layer["key"], past).T), jnp.finfo(x.dtype).min)
     weights = jax.nn.softmax(jnp.concatenate([earlier, scale * (query * key).sum(-1, keepdims=True)], -1))
-    return weights[:, :-1] @ cells.dense(layer["value"], past) + weights[:, -1:] * value
+    return weights[:, :-1] @ layers.dense(layer["value"], past) + weights[:, -1:] * value
 
 
 def _convolve(layer: PyTree, x: jax.Array, past: jax.Array, position: jax.Array) -> jax.Array:
     """A gated convolution of each row with the one of ``past`` at ``position``, zeros before the beginning."""
     earlier = jnp.where(position[:, None] >= 0, past[jnp.maximum(position, 0)], 0)
-    new, gate = jnp.split(cells.dense(layer, jnp.concatenate([x, earlier], -1)), 2, -1)
+    new, gate = jnp.split(layers.dense(layer, jnp.concatenate([x, earlier], -1)), 2, -1)
     return jnp.tanh(new) * jax.nn.sigmoid(gate)

@@ -18,8 +18,8 @@ from jaxmeta.runs._names import near
 from jaxmeta.storage import is_remote
 
 from . import _folder
-from ._asked import Asked, ask, knobs_of, trained_alike
 from ._compute import Compute
+from ._row_config import Asked, ask, knobs_of, trained_alike
 from ._run import DIVERGED, Run, run
 from ._signals import EXIT
 from ._table import as_dict, read_row, results, show_table, write_table

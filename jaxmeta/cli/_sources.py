@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmeta import datasets
+from jaxmeta.datasets._class_splits import PARTS, Split, are_parted, split_by_name
 from jaxmeta.datasets._files import open_tree
 from jaxmeta.datasets._folder import group, read_image
-from jaxmeta.datasets._parts import PARTS, Split, are_parted, split_by_name
 from jaxmeta.datasets._published import SETS
 from jaxmeta.types import ClassSet
 

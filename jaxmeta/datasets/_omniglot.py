@@ -14,8 +14,8 @@ from jaxmeta.types import ClassSet
 
 from ._arrays import class_set
 from ._download import download as fetch
-from ._drawings import DRAWINGS, read_characters, read_drawings
 from ._files import cache_dir, places
+from ._omniglot_files import DRAWINGS, read_characters, read_drawings
 from ._prepared import Images, identity, load, prepared
 
 URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"

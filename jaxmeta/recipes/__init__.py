@@ -7,12 +7,12 @@ with the paper's figures.
 
 from collections.abc import Callable
 
+from ..experiment import Experiment as Experiment
+from ..experiment import by_split as by_split
+from ..experiment import by_steps as by_steps
+from ..experiment import nearest_neighbour as nearest_neighbour
 from ._characters import characters as characters
 from ._curves import curves as curves
-from ._experiment import Experiment as Experiment
-from ._experiment import by_split as by_split
-from ._experiment import by_steps as by_steps
-from ._experiment import nearest_neighbour as nearest_neighbour
 from ._glyphs_maml import glyphs_maml as glyphs_maml
 from ._omniglot_anil import omniglot_anil as omniglot_anil
 from ._omniglot_imaml import omniglot_imaml as omniglot_imaml
@@ -52,7 +52,7 @@ RECIPES: dict[str, Callable[..., Experiment]] = {
 }
 
 __all__ = [
-    "RECIPES", "TABLES", "Experiment", "Figure", "Row", "by_split", "by_steps", "nearest_neighbour",
+    "RECIPES", "TABLES", "Figure", "Row",
     "glyphs_maml", "characters", "photographs", "curves", "quadratics", "sinusoid_maml",
     "omniglot_maml", "omniglot_reptile", "omniglot_protonet", "omniglot_matching", "omniglot_relation",
     "omniglot_meta_sgd", "omniglot_maml_plus_plus", "omniglot_anil", "omniglot_imaml", "omniglot_r2d2",

@@ -10,8 +10,8 @@ import optax
 
 import jaxmeta as jm
 
+from ..experiment import Experiment, by_split, by_steps
 from ..types import ClassSet, MetaLearner
-from ._experiment import Experiment, by_split, by_steps
 from ._knobs import Dtype, Remat, compute_dtype, recomputing
 
 PGD = partial(jm.attacks.pgd, radius=0.1, num_steps=3)

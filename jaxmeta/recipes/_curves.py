@@ -8,8 +8,8 @@ import optax
 
 import jaxmeta as jm
 
+from ..experiment import Experiment, by_split, by_steps
 from ..types import MetaLearner, Model, Sampler
-from ._experiment import Experiment, by_split, by_steps
 from ._knobs import Dtype, Remat, compute_dtype, recomputing
 
 SGD: dict[str, Any] = {"inner_optimizer": optax.sgd(0.001)}

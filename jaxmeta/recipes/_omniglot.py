@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import jaxmeta as jm
 
+from ..experiment import by_split
 from ..tasks._episodes import Rotate
-from ._experiment import by_split
 
 Resize = Literal["nearest", "antialias"]
 TrainSplit = Literal["trainval", "train"]

@@ -6,7 +6,7 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Experiment, by_steps
+from ..experiment import Experiment, by_steps
 from ._knobs import Dtype, Remat, compute_dtype
 from ._omniglot import Resize, TrainSplit, omniglot_tasks
 from ._published import figures, published, row

@@ -6,7 +6,7 @@ import optax
 
 import jaxmeta as jm
 
-from ._experiment import Experiment
+from ..experiment import Experiment
 from ._knobs import Dtype, compute_dtype
 from ._omniglot import Resize, TrainSplit, omniglot_tasks
 from ._published import figures, published, row

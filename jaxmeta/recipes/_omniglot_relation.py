@@ -7,8 +7,8 @@ from flax import linen
 
 import jaxmeta as jm
 
+from ..experiment import Experiment
 from ..ops import max_pool
-from ._experiment import Experiment
 from ._knobs import Dtype, compute_dtype
 from ._omniglot import Resize, TrainSplit, omniglot_tasks
 from ._published import figures, published, row

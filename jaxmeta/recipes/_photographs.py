@@ -10,9 +10,9 @@ import optax
 
 import jaxmeta as jm
 
-from ..datasets._parts import Split, explain, read_part
+from ..datasets._class_splits import Split, explain, read_part
+from ..experiment import Experiment, by_split, by_steps
 from ..types import ClassSet, MetaLearner, Model, Sampler
-from ._experiment import Experiment, by_split, by_steps
 from ._figures import published
 from ._knobs import Dtype, Remat, compute_dtype, recomputing
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+from ..experiment import Experiment
 from ..models import Norm
-from ._experiment import Experiment
 
 Known = Literal["read", "quoted", "memory"]
 

@@ -11,8 +11,8 @@ import optax
 
 import jaxmeta as jm
 
+from ..experiment import Experiment, by_split
 from ..types import Model
-from ._experiment import Experiment, by_split
 from ._knobs import Remat
 
 
@@ -41,14 +41,16 @@ def quadratics(
       test_tasks: held-out problems in the final measurement.
     """
     rules = {
-        "mlp": lambda: jm.rules.mlp(),
-        "lstm": lambda: jm.rules.lstm(),
-        "schedule": lambda: jm.rules.schedule(num_inner_steps, init_lr=0.1),
+        "mlp": lambda: jm.update_rules.mlp(),
+        "lstm": lambda: jm.update_rules.lstm(),
+        "schedule": lambda: jm.update_rules.schedule(num_inner_steps, init_lr=0.1),
     }
     sampler = jm.tasks.quadratics(num_dims=num_dims)
     # One by one: the outer loss keeps what is between them anyway.
     options: dict[str, Any] = {"num_steps": num_inner_steps, "remat": remat > 0}
-    descent = lambda lr: jm.learned_optimizer(point(), jm.losses.mse, rule=jm.rules.tuned(optax.sgd, lr), **options)
+    descent = lambda lr: jm.learned_optimizer(
+        point(), jm.losses.mse, rule=jm.update_rules.tuned(optax.sgd, lr), **options
+    )
     rate = optax.cosine_decay_schedule(meta_lr, num_steps)
     return Experiment(
         learner=jm.learned_optimizer(point(), jm.losses.mse, rule=rules[rule](), **options),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ..experiment import Experiment
 from . import (
     _omniglot_anil,
     _omniglot_imaml,
@@ -17,7 +18,6 @@ from . import (
     _omniglot_reptile,
     _sinusoid_maml,
 )
-from ._experiment import Experiment
 from ._published import Figure
 
 

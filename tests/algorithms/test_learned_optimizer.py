@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from numpy_cells import dense, log_and_sign, lstm
+from numpy_layers import dense, log_and_sign, lstm
 
 import jaxmeta as jm
 from jaxmeta import Batch, Task, Variables
@@ -22,7 +22,7 @@ def test_the_loss_is_the_mean_over_the_path():
     )
     batch = Batch(jnp.zeros((1, 2)), jnp.zeros((1, 2)))
     half_square = lambda outputs, targets: 0.5 * jnp.sum((outputs - targets) ** 2)
-    rule = jm.rules.tuned(lambda p: optax.sgd(p["lr"]), {"lr": 0.3})
+    rule = jm.update_rules.tuned(lambda p: optax.sgd(p["lr"]), {"lr": 0.3})
     learner = jm.learned_optimizer(model, half_square, rule=rule, num_steps=4)
     loss = lambda lr: learner.loss(Variables({"lr": lr}), Task(batch, batch), jax.random.key(0))[0]
     value, grad = jax.value_and_grad(loss)(jnp.asarray(0.3))
@@ -42,7 +42,11 @@ def run(optimizer, matrix, target, params, steps):
 
 
 def test_an_untrained_mlp_is_sgd_and_a_rule_is_an_optax_optimizer():
-    task, key, rule = jm.tasks.quadratics(num_dims=3)(jax.random.key(0)), jax.random.key(1), jm.rules.mlp(init_lr=0.05)
+    task, key, rule = (
+        jm.tasks.quadratics(num_dims=3)(jax.random.key(0)),
+        jax.random.key(1),
+        jm.update_rules.mlp(init_lr=0.05),
+    )
     learner = jm.learned_optimizer(LINEAR, jm.losses.mse, rule=rule, num_steps=5)
     meta, start = learner.init(key, task), START(jax.random.split(key)[0], task.support.x)
     by_sgd = run(optax.sgd(0.05), *task.support[:2], start, 5)
@@ -56,7 +60,7 @@ def test_an_untrained_mlp_is_sgd_and_a_rule_is_an_optax_optimizer():
 
 @pytest.mark.usefixtures("x64")
 def test_lstm_rule_in_numpy():
-    rule, params = jm.rules.lstm(hidden=(4, 3), scale=0.5), {"a": jnp.ones(2), "b": jnp.zeros((1, 1))}
+    rule, params = jm.update_rules.lstm(hidden=(4, 3), scale=0.5), {"a": jnp.ones(2), "b": jnp.zeros((1, 1))}
     learned = jax.tree.map(lambda a: 3 * a.astype(jnp.float64), rule.init(jax.random.key(0), params))
     optimizer = rule.transform(learned)
     state, (h0, c0), (h1, c1) = optimizer.init(params), np.zeros((2, 3, 4)), np.zeros((2, 3, 3))
@@ -75,9 +79,9 @@ def test_trained_on_quadratics_beats_sgd_with_the_best_rate_for_them():
     error = lambda learner, params: jm.evaluate(learner, Variables(params), problems, num_tasks=256, key=held_out)[
         "mse"
     ]
-    sgd = make(jm.rules.tuned(lambda lr: optax.sgd(lr), 0.1))
+    sgd = make(jm.update_rules.tuned(lambda lr: optax.sgd(lr), 0.1))
     best = min((error(sgd, jnp.float32(lr)) for lr in np.geomspace(0.01, 0.5, 24)), key=lambda e: e.mean)
-    learner = make(jm.rules.mlp(hidden=(16,), init_lr=0.05))
+    learner = make(jm.update_rules.mlp(hidden=(16,), init_lr=0.05))
     outer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))
     state = jm.init(learner, problems, outer, key=jax.random.key(0))
     state, _ = jm.fit(learner, problems, outer, state, num_steps=400, tasks_per_step=16)
@@ -89,8 +93,8 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="`num_steps` must be at least 1, got 0"):
         jm.learned_optimizer(LINEAR, jm.losses.mse, num_steps=0)
     with pytest.raises(ValueError, match="`decays` and `square_decay` must be in"):
-        jm.rules.mlp(decays=(1.0,))
+        jm.update_rules.mlp(decays=(1.0,))
     with pytest.raises(ValueError, match="`init_lr` must be a positive number, got -1"):
-        jm.rules.schedule(3, init_lr=-1)
+        jm.update_rules.schedule(3, init_lr=-1)
     with pytest.raises(ValueError, match="`scale` .* got 0"):
         jm.tasks.quadratics(scale=0)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy_cells import dense, log_and_sign, lstm, sigmoid
+from numpy_layers import dense, log_and_sign, lstm, sigmoid
 
 import jaxmeta as jm
 from jaxmeta import Batch, Task, Variables

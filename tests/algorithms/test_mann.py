@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy_cells import dense, lstm, sigmoid, softmax, softplus
+from numpy_layers import dense, lstm, sigmoid, softmax, softplus
 
 import jaxmeta as jm
 from jaxmeta import Batch, Task

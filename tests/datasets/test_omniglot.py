@@ -16,7 +16,7 @@ from PIL import Image
 
 from jaxmeta import datasets
 from jaxmeta.datasets import _download, _omniglot
-from jaxmeta.datasets._drawings import Character, read_characters
+from jaxmeta.datasets._omniglot_files import Character, read_characters
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "omniglot"
 FEW = (

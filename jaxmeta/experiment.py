@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ..types import Batch, MetaLearner, Sampler, Task, Variables
+from .types import Batch, MetaLearner, Sampler, Task, Variables
 
 
 class Experiment(NamedTuple):

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from . import cells
+from . import layers
 from .types import Key, PyTree
 
 
@@ -77,7 +77,7 @@ def mlp(
 
     def init(key: Key, params: PyTree) -> PyTree:
         del params  # every coordinate has the same network
-        learned = cells.mlp_init(key, (num_directions + len(horizons), *hidden, num_directions))
+        learned = layers.mlp_init(key, (num_directions + len(horizons), *hidden, num_directions))
         last = f"dense{len(hidden)}"
         return {**learned, last: jax.tree.map(jnp.zeros_like, learned[last])}
 
@@ -97,7 +97,7 @@ def mlp(
         size = jax.lax.rsqrt(jnp.mean(mean**2, 0, keepdims=True) + 1e-12)
         time = jnp.tanh(count / jnp.asarray(horizons, g.dtype) - 1)
         time = jnp.broadcast_to(time[None], (g.size, time.size))
-        rates = cells.mlp(learned, jnp.concatenate([mean * size, whitened, time], -1))
+        rates = layers.mlp(learned, jnp.concatenate([mean * size, whitened, time], -1))
         chosen = rates * jnp.concatenate([mean, whitened], -1)
         return restore(-init_lr * (mean[:, 0] + chosen.sum(-1))), Moments(count, first, second)
 
@@ -127,24 +127,24 @@ def lstm(*, hidden: Sequence[int] = (20, 20), scale: float = 0.1) -> Rule:
     def init(key: Key, params: PyTree) -> PyTree:
         del params
         *keys, k_out = jax.random.split(key, len(hidden) + 1)
-        layers = {
-            f"lstm{i}": cells.lstm_init(k, n, h)
+        cells = {
+            f"lstm{i}": layers.lstm_init(k, n, h)
             for i, (k, n, h) in enumerate(zip(keys, (2, *hidden), hidden, strict=False))
         }
-        return {**layers, "out": cells.dense_init(k_out, hidden[-1], 1, scale=0.1)}
+        return {**cells, "out": layers.dense_init(k_out, hidden[-1], 1, scale=0.1)}
 
-    def start(learned: PyTree, params: PyTree) -> list[cells.Cell]:
+    def start(learned: PyTree, params: PyTree) -> list[layers.Cell]:
         flat, _ = flatten(params)
-        return [cells.lstm_start(learned[f"lstm{i}"], flat.size, dtype=flat.dtype) for i in range(len(hidden))]
+        return [layers.lstm_start(learned[f"lstm{i}"], flat.size, dtype=flat.dtype) for i in range(len(hidden))]
 
     def update(learned: PyTree, updates: PyTree, state: Any, params: PyTree = None, **extra):
         del params, extra
         g, restore = flatten(updates)
         x, new = log_and_sign(g), []
         for i, layer in enumerate(state):
-            new.append(cells.lstm(learned[f"lstm{i}"], layer, x))
+            new.append(layers.lstm(learned[f"lstm{i}"], layer, x))
             x = new[-1][0]
-        return restore(scale * cells.dense(learned["out"], x)[:, 0]), new
+        return restore(scale * layers.dense(learned["out"], x)[:, 0]), new
 
     def transform(learned: PyTree) -> optax.GradientTransformation:
         return optax.GradientTransformationExtraArgs(partial(start, learned), partial(update, learned))
