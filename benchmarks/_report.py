@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def about() -> dict[str, Any]:
     """Where and with what the figures were made."""
-    from jaxmeta.cli._machine import hardware
+    from jaxmeta.runs._machine import hardware
 
     return {
         "command": " ".join(["python", *(os.path.relpath(arg) if Path(arg).exists() else arg for arg in sys.argv)]),

@@ -70,7 +70,9 @@ ROOMS = {
     "plots": {"types", "storage"},
     "estimator": set("types storage learner models losses algorithms checkpoint datasets runs".split()),
     "experiment": {"types"},
-    "runs": {"types", "storage", "checkpoint", "datasets", "recipes"},
+    "runs": set(
+        "types storage callbacks checkpoint datasets evaluation experiment fit parallel plots recipes step".split()
+    ),
 }
 
 

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import tyro
 
 from jaxmeta.runs._json import plain
+from jaxmeta.runs._records import Record, clean, headline, read_record
 from jaxmeta.storage import is_remote, write_whole
 
 from ._folder import Folder
-from ._records import Record, clean, headline, read_record
 
 SUFFIXES = (".png", ".pdf", ".svg")
 MOST_COLUMNS = 4  # of arguments that differ, beside the others

@@ -10,11 +10,12 @@ from jaxmeta import checkpoint, runs
 from jaxmeta.recipes import Experiment
 from jaxmeta.runs._config import PARAMS
 from jaxmeta.runs._json import plain
+from jaxmeta.runs._measure import measure
 from jaxmeta.step import init
 
 from ._folder import Folder
-from ._measure import measure, table
 from ._progress import show_measuring
+from ._results import table
 
 
 def evaluate(args: list[str]) -> int:

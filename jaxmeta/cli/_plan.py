@@ -10,9 +10,9 @@ import tyro
 from jaxmeta import planning
 from jaxmeta.planning import Collective, Plan
 from jaxmeta.recipes import RECIPES, Experiment
+from jaxmeta.runs._compute import Placement
 from jaxmeta.runs._json import plain
 
-from ._compute import Placement
 from ._flags import read
 
 BY_RECIPE = Placement()

@@ -4,9 +4,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from jaxmeta.callbacks import Progress
+from jaxmeta.runs._records import show
 
 LINES = 20  # where there is no terminal, of the whole training
 
@@ -107,13 +107,3 @@ def memory() -> str:
         return ""
     unit = 1 if sys.platform == "darwin" else 2**10
     return f"{unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30:.1f} GiB"
-
-
-def show(metric: str, value: Any) -> str:
-    """A value in the unit of its metric.
-
-    Example:
-      >>> show("accuracy", 0.5), show("mse", 0.5)
-      ('50.0 %', '0.500')
-    """
-    return f"{100 * value:.1f} %" if metric == "accuracy" else f"{value:.3f}"

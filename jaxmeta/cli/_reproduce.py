@@ -12,16 +12,16 @@ import jax
 import tyro
 
 from jaxmeta.recipes import RECIPES, TABLES, Row
-from jaxmeta.runs import Config, write_config
+from jaxmeta.runs import Config, _folder, write_config
+from jaxmeta.runs._compute import Compute
 from jaxmeta.runs._config import CONFIG
 from jaxmeta.runs._names import near
+from jaxmeta.runs._signals import EXIT
 from jaxmeta.storage import is_remote
 
-from . import _folder
-from ._compute import Compute
+from ._folder import Folder
 from ._row_config import Asked, ask, knobs_of, trained_alike
 from ._run import DIVERGED, Run, run
-from ._signals import EXIT
 from ._table import as_dict, read_row, results, show_table, write_table
 
 WIDTH = 132  # of a table that is not cut, where there is no terminal
@@ -50,7 +50,7 @@ def _reproduce(
     *,
     data_dir: str | None = None,
     download: Flag = False,
-    out: _folder.Folder | None = None,
+    out: Folder | None = None,
     only: str = "*",
     seeds: int = 1,
     minutes: float | None = None,

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxmeta.recipes import RECIPES, Row
-from jaxmeta.runs import Config, read_config
+from jaxmeta.runs import Config, _folder, read_config
 from jaxmeta.runs._config import CONFIG
 
-from . import _folder
 from ._table import run_folder
 
 PLACES = {"data_dir", "download"}  # where the data is decides nothing

@@ -16,23 +16,23 @@ from jaxmeta import callbacks, checkpoint, parallel, plots
 from jaxmeta.callbacks import Progress
 from jaxmeta.fit import Diverged, fit
 from jaxmeta.recipes import Experiment
-from jaxmeta.runs import Config
+from jaxmeta.runs import Config, _folder
+from jaxmeta.runs._compute import Compute
 from jaxmeta.runs._config import FORMAT, PARAMS
+from jaxmeta.runs._journal import Journal, journal
 from jaxmeta.runs._json import write_json
+from jaxmeta.runs._machine import about as made_with
+from jaxmeta.runs._measure import Rows, measure
+from jaxmeta.runs._pictures import draw_tasks
+from jaxmeta.runs._records import clean
+from jaxmeta.runs._report import write_report
+from jaxmeta.runs._signals import EXIT, stop_on_signals
 from jaxmeta.step import init
 from jaxmeta.storage import is_remote
 from jaxmeta.types import MetaState, Variables
 
-from . import _folder
-from ._compute import Compute
-from ._journal import Journal, journal
-from ._machine import about as made_with
-from ._measure import Rows, measure, table
-from ._pictures import draw_tasks
 from ._progress import show_measuring, show_progress
-from ._records import clean
-from ._report import write_report
-from ._signals import EXIT, stop_on_signals
+from ._results import table
 
 DIVERGED, LOST = 3, 4
 Log = Literal["tensorboard", "wandb"]

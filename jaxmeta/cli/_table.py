@@ -8,11 +8,10 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from jaxmeta.recipes import TABLES, Figure, Row
+from jaxmeta.runs import _folder
 from jaxmeta.runs._config import CONFIG
 from jaxmeta.runs._json import plain, read_json, write_json
-
-from . import _folder
-from ._machine import about
+from jaxmeta.runs._machine import about
 
 FILE = "table.json"
 

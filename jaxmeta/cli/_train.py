@@ -9,11 +9,11 @@ import tyro
 from jaxmeta import runs
 from jaxmeta.callbacks import need
 from jaxmeta.recipes import RECIPES
-from jaxmeta.runs import Config, write_config
+from jaxmeta.runs import Config, _folder, write_config
+from jaxmeta.runs._compute import Compute
 
-from . import _folder
-from ._compute import Compute
 from ._flags import read
+from ._folder import Folder
 from ._run import Log, Run, run
 
 Flat = Annotated[Compute, tyro.conf.arg(name="")]
@@ -54,7 +54,7 @@ def _start(name: str, call: Call) -> int:
 
 def resume(
     *,
-    resume: _folder.Folder,
+    resume: Folder,
     minutes: float | None = None,
     data_dir: str | None = None,
     log: tuple[Log, ...] = (),
@@ -82,9 +82,9 @@ def resume(
 
 def again(
     *,
-    again: _folder.Folder,
+    again: Folder,
     seed: int | None = None,
-    out: _folder.Folder | None = None,
+    out: Folder | None = None,
     minutes: float | None = None,
     data_dir: str | None = None,
     log: tuple[Log, ...] = (),
@@ -111,7 +111,7 @@ def again(
 def _call(
     *,
     seed: int = 0,
-    out: _folder.Folder | None = None,
+    out: Folder | None = None,
     minutes: float | None = None,
     checkpoint_every: int = 500,
     log: tuple[Log, ...] = (),

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from jaxmeta.cli import COMMANDS, UNREAD, main
-from jaxmeta.cli._folder import create
-from jaxmeta.cli._journal import append
 from jaxmeta.cli._run import DIVERGED, LOST
-from jaxmeta.cli._signals import EXIT
 from jaxmeta.recipes import RECIPES
 from jaxmeta.recipes._characters import Algorithm as Characters
 from jaxmeta.recipes._curves import Algorithm as Curves
 from jaxmeta.recipes._tables import OMNIGLOT_ROWS
+from jaxmeta.runs._folder import create
+from jaxmeta.runs._journal import append
 from jaxmeta.runs._json import write_json
+from jaxmeta.runs._signals import EXIT
 
 OMNIGLOT = Path(__file__).parents[3] / "shared" / "data" / "omniglot"
 SINE = ["sinusoid_maml", "--num-steps", "4", "--test-tasks", "64", "--hidden", "8", "--num-test-steps", "2"]

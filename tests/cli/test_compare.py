@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxmeta.cli import main
-from jaxmeta.cli._journal import append
+from jaxmeta.runs._journal import append
 from jaxmeta.runs._json import write_json
 
 

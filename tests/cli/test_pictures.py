@@ -6,9 +6,9 @@ import optax
 import pytest
 
 import jaxmeta as jm
-from jaxmeta.cli._held_out import WAYS, embedding, held_out, outputs
-from jaxmeta.cli._pictures import draw_tasks
 from jaxmeta.recipes import Experiment, by_split, nearest_neighbour
+from jaxmeta.runs._held_out import WAYS, embedding, held_out, outputs
+from jaxmeta.runs._pictures import draw_tasks
 from jaxmeta.types import Batch, ClassSet, Variables
 
 NOTHING = Variables({})

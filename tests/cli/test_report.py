@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from jaxmeta import plots
-from jaxmeta.cli._journal import append
-from jaxmeta.cli._report import write_report
+from jaxmeta.runs._journal import append
 from jaxmeta.runs._json import write_json
+from jaxmeta.runs._report import write_report
 
 HOSTILE = [
     "<script>document.title='taken'</script>",

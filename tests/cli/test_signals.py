@@ -42,7 +42,7 @@ def test_the_first_signal_keeps_what_was_reached(tmp_path, number):
 
 def test_the_second_signal_stops_at_once():
     code = (
-        "import signal, time; from jaxmeta.cli._signals import stop_on_signals\n"
+        "import signal, time; from jaxmeta.runs._signals import stop_on_signals\n"
         "with stop_on_signals() as stop:\n"
         "    signal.raise_signal(signal.SIGINT); stop.wait(9); print('set', stop.is_set(), flush=True)\n"
         "    signal.raise_signal(signal.SIGINT); time.sleep(30); print('late')\n"
@@ -52,7 +52,7 @@ def test_the_second_signal_stops_at_once():
 
 
 def test_handlers_are_put_back():
-    from jaxmeta.cli._signals import stop_on_signals
+    from jaxmeta.runs._signals import stop_on_signals
 
     before = signal.getsignal(signal.SIGINT)
     with stop_on_signals() as stop:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmeta.types import Batch, MetaLearner, PyTree, Sampler, Task, Variables
+from ..types import Batch, MetaLearner, PyTree, Sampler, Task, Variables
 
 WAYS, QUERIES = 10, 20  # at most: of classes, and of each class, where the data have as many
 

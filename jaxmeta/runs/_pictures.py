@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmeta import plots
-from jaxmeta.evaluation import evaluate
-from jaxmeta.recipes import Experiment
-from jaxmeta.step import task_keys
-from jaxmeta.types import Batch, MetaLearner, Task, Variables
-
+from .. import plots
+from ..evaluation import evaluate
+from ..experiment import Experiment
+from ..step import task_keys
+from ..types import Batch, MetaLearner, Task, Variables
 from . import _folder
 from ._held_out import embedding, held_out, outputs
 from ._measure import has_images, learners

@@ -10,8 +10,8 @@ from typing import Any
 
 import jax
 
-from jaxmeta.runs._json import plain
-from jaxmeta.storage import is_remote, write_bytes
+from ..storage import is_remote, write_bytes
+from ._json import plain
 
 
 @dataclass

@@ -1,16 +1,14 @@
 """The final measurement: the trained learner beside what it should beat, on the same held-out tasks."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxmeta.evaluation import evaluate
-from jaxmeta.recipes import Experiment, nearest_neighbour
-from jaxmeta.types import Batch, MetaLearner, Sampler, Variables
-
-from ._progress import show
+from ..evaluation import evaluate
+from ..experiment import Experiment, nearest_neighbour
+from ..types import Batch, MetaLearner, Sampler, Variables
 
 Rows = list[dict[str, Any]]
 
@@ -52,30 +50,6 @@ def has_images(sampler: Sampler) -> bool:
     if not isinstance(query, Batch) or not hasattr(query.x, "shape"):
         return False
     return query.x.ndim in (3, 4) and jnp.issubdtype(query.y.dtype, jnp.integer)
-
-
-def table(rows: Iterable[dict[str, Any]], published: str) -> Any:
-    """The rows as a rich table."""
-    from rich.table import Table
-
-    rows = list(rows)
-    tasks = f"{rows[0]['num_tasks']:,} held-out tasks" if rows else ""
-    result = Table(title=tasks, title_justify="left", caption=_footnote(rows, published), caption_justify="left")
-    result.add_column("")
-    result.add_column("metric")
-    result.add_column("mean ± 95 %", justify="right")
-    for row in rows:
-        mark = " *" if row["transductive"] else ""
-        value = f"{show(row['metric'], row['mean'])} ± {show(row['metric'], row['ci95'])}{mark}".replace(" % ±", " ±")
-        result.add_row(row["name"], row["metric"], value)
-    return result
-
-
-def _footnote(rows: Rows, published: str) -> str:
-    notes = [f"published: {published}"] if published else []
-    if any(row["transductive"] for row in rows):
-        notes.append("* the queries of a task see each other (batch statistics)")
-    return "\n".join(notes)
 
 
 def _candidates(experiment: Experiment, meta: Variables, initial: Variables, sampler: Sampler) -> Iterator[tuple]:

@@ -5,12 +5,10 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxmeta.runs._config import CONFIG
-from jaxmeta.runs._json import read_json
-from jaxmeta.storage import size_of
-
+from ..storage import size_of
 from . import _folder
-from ._progress import show
+from ._config import CONFIG
+from ._json import read_json
 
 MOST_BYTES = 64 << 20  # of a file of rows
 
@@ -86,6 +84,16 @@ def value(row: dict[str, Any]) -> str:
     metric, mark = row["metric"], " *" if row["transductive"] else ""
     number = lambda x: "?" if x is None else show(metric, x)
     return f"{number(row['mean'])} ± {number(row['ci95'])}{mark}".replace(" % ±", " ±")
+
+
+def show(metric: str, value: Any) -> str:
+    """A value in the unit of its metric.
+
+    Example:
+      >>> show("accuracy", 0.5), show("mse", 0.5)
+      ('50.0 %', '0.500')
+    """
+    return f"{100 * value:.1f} %" if metric == "accuracy" else f"{value:.3f}"
 
 
 def headline(record: Record) -> dict[str, str]:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import jax
 
-from jaxmeta.storage import write_bytes
-
+from ..storage import write_bytes
 from . import _folder, _html
 from ._records import Record, clean, read_record, value
 

@@ -8,9 +8,9 @@ from typing import Literal
 import jax
 import optax
 
-from jaxmeta import parallel
-from jaxmeta.fit import Profile
-from jaxmeta.recipes import Experiment
+from .. import parallel
+from ..experiment import Experiment
+from ..fit import Profile
 
 
 @dataclass(frozen=True)
