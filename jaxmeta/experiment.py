@@ -1,25 +1,28 @@
-"""What a recipe returns: an experiment as data, which the command line, a notebook or a benchmark runs."""
+"""An experiment: a learner, its tasks, and the protocol by which it is trained and measured.
+
+A recipe returns one; `jaxmeta.runs` trains it into a folder, and so does the command line.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from .types import Batch, MetaLearner, Sampler, Task, Variables
+from .types import Batch, Key, MetaLearner, PyTree, Sampler, Task, Variables
 
 
 class Experiment(NamedTuple):
     """A learner, its tasks, and the protocol by which it is trained and measured.
 
     Attributes:
-      learner: what is trained.
+      learner: the learner to train.
       optimizer: the outer optimizer.
       tasks: ``"train" | "val" | "test" -> Sampler``, from `by_split`; None where there is no validation. Data is read
-        when its tasks are asked for, so that a trained learner can be used where its data is not.
+        when its tasks are first used, so that a trained learner can be used where its data is absent.
       num_steps: meta-steps.
       tasks_per_step: tasks in a meta-batch.
       published: the paper's figure and protocol, in words.
@@ -31,8 +34,11 @@ class Experiment(NamedTuple):
       eval_every: meta-steps between two validations, or None.
       eval_tasks: tasks per validation.
       test_tasks: tasks in the final measurement.
-      beside: learners by name that are measured as they start, on the same tasks, to compare with.
-      note: what is worth saying of the data before training, in words; it may look at them.
+      beside: untrained learners by name, measured on the same tasks for comparison.
+      note: returns a remark about the data that is shown before training, or ``""``; it may read the data.
+      recipe: the name or reference of the function that made this experiment, or None. A run writes it down, so that
+        the experiment can be built again.
+      arguments: the arguments of that function.
     """
 
     learner: MetaLearner
@@ -51,6 +57,8 @@ class Experiment(NamedTuple):
     test_tasks: int = 1_000
     beside: Mapping[str, MetaLearner] = MappingProxyType({})
     note: Callable[[], str] = lambda: ""
+    recipe: str | None = None
+    arguments: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def train(self) -> Sampler:
@@ -69,27 +77,28 @@ class Experiment(NamedTuple):
 
     @property
     def example(self) -> Task:
-        """The shapes of a training task, without making one."""
+        """Return the shapes of a training task without drawing one."""
         return jax.eval_shape(self.train, jax.random.key(0))
 
     def prepare(self) -> Task:
-        """Reads the data of every split, so that what is wrong with it is said before training; returns `example`."""
+        """Read the data of every split, so that errors in it are raised before training, and return `example`."""
         _ = self.val, self.test
         return self.example
 
     def _must_have(self, split: str) -> Sampler:
         sampler = self.tasks(split)
-        assert sampler is not None, f"a recipe without {split} tasks"
+        if sampler is None:
+            raise ValueError(f"`tasks({split!r})` is None, but an experiment needs tasks of this split.")
         return sampler
 
     @property
     def headline(self) -> MetaLearner:
-        """The learner by which the recipe is judged: with the last of `test_steps`."""
+        """The learner of the headline figure: with the last of `test_steps`."""
         steps = self.test_steps[-1:] if self.make_learner else ()
         return self.make_learner(num_steps=steps[0]) if self.make_learner and steps else self.learner
 
     def chunk_on(self, platform: str) -> int | None:
-        """Tasks differentiated at a time on ``"cpu"``, ``"tpu"`` ...
+        """Return the number of tasks differentiated at a time on ``"cpu"``, ``"tpu"`` ...
 
         Example:
           >>> from jaxmeta.recipes import glyphs_maml
@@ -102,7 +111,7 @@ class Experiment(NamedTuple):
 def by_split(
     *, train: Callable[[], Sampler], test: Callable[[], Sampler], val: Callable[[], Sampler] | None = None
 ) -> Callable[[str], Sampler | None]:
-    """Samplers by the name of their split, each made when it is first asked for, and once.
+    """Return a function from a split to its sampler, which is made once, at its first use.
 
     Example:
       >>> tasks = by_split(train=lambda: 1, test=lambda: 2)
@@ -114,7 +123,7 @@ def by_split(
 
 
 def by_steps(make: Callable[..., MetaLearner]) -> Callable[..., MetaLearner]:
-    """``make``, returning one and the same learner for one number of steps: nothing compiles twice.
+    """Cache ``make`` by the number of steps, so that no learner is compiled twice.
 
     Example:
       >>> make = by_steps(lambda num_steps: object())
@@ -126,7 +135,7 @@ def by_steps(make: Callable[..., MetaLearner]) -> Callable[..., MetaLearner]:
 
 
 def nearest_neighbour() -> MetaLearner:
-    """A query gets the label of the nearest support example in the inputs themselves: nothing is learned.
+    """Return a learner without parameters: a query gets the label of the support example with the nearest input.
 
     Example:
       >>> support = Batch(jnp.array([[0.0], [9.0]]), jnp.array([0, 1]), ways=jnp.ones(2, bool))
@@ -135,22 +144,21 @@ def nearest_neighbour() -> MetaLearner:
       [1]
     """
 
-    def init(key, task):
+    def init(key: Key, task: Task) -> Variables:
         return Variables({})
 
-    def adapt(meta: Variables, support: Batch, key=None) -> tuple[jax.Array, jax.Array]:
+    def adapt(meta: Variables, support: Batch, key: Key | None = None) -> tuple[jax.Array, jax.Array]:
         if support.ways is None:
             raise ValueError("The number of ways is unknown: fill `Batch.ways`.")
         mine = jax.nn.one_hot(support.y, len(support.ways), dtype=bool)
         return support.x, mine if support.weight is None else mine & (support.weight[:, None] > 0)
 
-    def predict(meta: Variables, adapted: tuple, x, key=None) -> jax.Array:
+    def predict(meta: Variables, adapted: tuple[jax.Array, jax.Array], x: PyTree, key: Key | None = None) -> jax.Array:
         seen, mine = adapted
-        flat = lambda images: images.reshape(images.shape[0], -1)
-        distance = jnp.sum((flat(x)[:, None] - flat(seen)[None]) ** 2, -1)
+        distance = jnp.sum((x.reshape(len(x), -1)[:, None] - seen.reshape(len(seen), -1)[None]) ** 2, -1)
         return -jnp.min(jnp.where(mine[None], distance[..., None], jnp.finfo(distance.dtype).max), 1)
 
-    def loss(meta, task, key=None):
-        raise NotImplementedError("Nearest neighbours have nothing to train.")
+    def loss(meta: Variables, task: Task, key: Key | None = None) -> NoReturn:
+        raise NotImplementedError("`nearest_neighbour` has no parameters to train.")
 
     return MetaLearner(init, adapt, predict, loss)
