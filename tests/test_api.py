@@ -71,8 +71,9 @@ ROOMS = {
     "estimator": set("types storage learner models losses algorithms checkpoint datasets runs".split()),
     "experiment": {"types"},
     "runs": set(
-        "types storage callbacks checkpoint datasets evaluation experiment fit parallel plots recipes step".split()
-    ),
+        "_suggest types storage callbacks checkpoint datasets evaluation experiment fit parallel plots recipes".split()
+    )
+    | {"step"},
 }
 
 

@@ -1,27 +1,12 @@
 """Names that a user typed, or a stranger's file holds: near matches, and values of the right type."""
 
-import difflib
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-MOST = 20  # names that are told in full
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """What was probably meant, and what there is.
-
-    Example:
-      >>> near("trian", ["train", "list"])
-      "did you mean 'train'? There are train, list."
-    """
-    names = list(names)
-    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
-    close = difflib.get_close_matches(str(name), names, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-    return f"{hint}There are {', '.join(names[:MOST])}{more}."
+from jaxmeta._suggest import near as near
 
 
 def check_arguments(function: Callable, arguments: Mapping[str, Any], where: str) -> None:
