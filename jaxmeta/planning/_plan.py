@@ -1,6 +1,6 @@
 """Compiling a meta-step ahead of time, with shapes for data, and reading off what it needs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from ..parallel import Rule, auto_mesh, layout
 from ..step import as_sampler, draw_tasks, init, meta_step
-from ..types import MetaLearner, PyTree, Sampler
+from ..types import MetaLearner, MetaState, PyTree, Sampler
 from ._collectives import Collective, collectives
 from ._flops import flops
 from ._topology import hbm
@@ -103,7 +103,7 @@ def plan(
     mesh, sampler = auto_mesh(mesh), as_sampler(sampler)
     step = meta_step(learner, optimizer, chunk=chunk, mesh=mesh, shard=shard)
 
-    def advance(state, sampler):
+    def advance(state: MetaState, sampler: Sampler) -> tuple[MetaState, dict[str, Any]]:
         return step(state, draw_tasks(sampler, state, tasks_per_step, mesh))
 
     state = jax.eval_shape(lambda key, sampler: init(learner, sampler, optimizer, key=key), jax.random.key(0), sampler)
@@ -119,7 +119,7 @@ def _place(tree: PyTree, shardings: PyTree) -> PyTree:
     return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), tree, shardings)
 
 
-def _compiled(compile: Callable, num_devices: int) -> dict[str, Any]:
+def _compiled(compile: Callable[[], Any], num_devices: int) -> dict[str, Any]:
     try:
         with _no_cache():
             program = compile()
@@ -137,7 +137,7 @@ def _compiled(compile: Callable, num_devices: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _no_cache() -> Iterator[None]:
+def _no_cache() -> Generator[None]:
     """JAX would keep a program for absent devices on disk, but cannot load it again."""
     before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)

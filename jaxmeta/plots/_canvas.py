@@ -11,7 +11,7 @@ RIGHT, WRONG, BLUE, ORANGE, GREY = "#1a7f37", "#cf222e", "#1f6feb", "#bc4c00", "
 COLOURS = "#1f6feb #bc4c00 #1a7f37 #8250df #bf3989 #9a6700 #1b7c83 #57606a #cf222e #0a3069".split()  # of runs, classes
 MARKERS = "osD^vPX<>p"  # with the colours, for those who cannot tell them apart
 UNITS = {"accuracy": ("accuracy (%)", 100.0), "mse": ("mean squared error", 1.0), "loss": ("meta-loss", 1.0)}
-Path = str | os.PathLike | None
+Path = str | os.PathLike[str] | None
 
 
 def figure_of(rows: int, columns: int, width: float, height: float, title: str) -> tuple[Any, np.ndarray]:
