@@ -1,5 +1,6 @@
 """Losses, weights and metrics."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,8 +45,96 @@ def test_weights_per_token_and_per_example():
     assert losses.weighted_mean(values, jnp.zeros(2)) == 0.0
 
 
-def test_values_without_weight_may_be_nan():
-    assert losses.weighted_mean(jnp.array([1.0, jnp.nan]), jnp.array([1.0, 0.0])) == 1.0
+LOSSES = {  # loss or metric, outputs and targets of one example
+    "cross_entropy": (losses.cross_entropy, (3,), ()),
+    "sigmoid_mse": (losses.sigmoid_mse, (3,), ()),
+    "accuracy": (losses.accuracy, (3,), ()),
+    "expected_calibration_error": (losses.expected_calibration_error, (3,), ()),
+    "nll": (losses.nll, (3,), ()),
+    "mse": (losses.mse, (2,), (2,)),
+    "gaussian_nll": (losses.gaussian_nll, (2,), (2,)),
+    "own, per example": (lambda o, y: -jnp.log(o - y).sum(-1), (2,), (2,)),
+    "own, a scalar": (
+        lambda o, y, weights=1.0: (weights * jnp.sqrt(o - y).sum(-1)).sum() / jnp.sum(weights),
+        (2,),
+        (2,),
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf, 0.0])
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_has_weight_0_reaches_neither_value_nor_gradient(name, bad):
+    """Neither through the outputs nor through a parameter of the loss; 0 is where the logarithm has no derivative."""
+    loss_fn, outputs, targets = LOSSES[name]
+    rows, weight = jnp.array([0, 2, 4]), jnp.array([1.0, 0, 2.0, 0, 0.5])
+    out = 2.0 + jax.random.uniform(jax.random.key(0), (5, *outputs))
+    y = jnp.array([0, 1, 2, 1, 0]) if targets == () else jax.random.uniform(jax.random.key(1), (5, *targets))
+    hidden = jnp.array([1, 3])
+
+    def value(temperature, out, y, weight):
+        def scaled(o, y, weights=None):
+            o = losses.Gaussian(o * temperature, o * temperature) if name == "gaussian_nll" else o * temperature
+            return loss_fn(o, y) if weights is None else loss_fn(o, y, weights)
+
+        return losses.batch_loss(scaled, out, Batch(None, y, weight))
+
+    expected = jax.value_and_grad(value, (0, 1))(1.5, out[rows], y[rows], weight[rows])
+    dirty = y.at[hidden].set(-100) if targets == () else y.at[hidden].set(bad)
+    found, (slope, each) = jax.value_and_grad(value, (0, 1))(1.5, out.at[hidden].set(bad), dirty, weight)
+    np.testing.assert_allclose([found, slope], [expected[0], expected[1][0]], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(each[rows], expected[1][1], rtol=1e-5, atol=1e-6)
+    assert not each[hidden].any()
+    if not name.startswith("own"):
+        loss, grads = jax.value_and_grad(value, (0, 1))(1.5, jnp.full_like(out, bad), dirty, jnp.zeros(5))
+        assert loss == 0 and not grads[0] and not grads[1].any()
+
+
+def test_what_is_hidden_is_hidden_by_entry_or_by_example():
+    weight = jnp.array([[1.0, 0.0], [0.0, 0.0]])
+    tree = {"token": jnp.arange(4.0).reshape(2, 2), "sentence": jnp.array([5, 6]), "other": jnp.arange(3)}
+    hidden = losses.hide(tree, weight)
+    assert hidden["token"].tolist() == [[0, 0], [0, 0]] and hidden["sentence"].tolist() == [5, 5]
+    assert hidden["other"].tolist() == [0, 1, 2]
+    with_weight = losses.hide(jnp.array([[1.0], [2.0]]), jnp.array([0.0, 1.0]))
+    assert with_weight.tolist() == [[2.0], [2.0]]
+
+
+def test_nan_is_no_class():
+    assert np.isnan(losses.accuracy(LOGITS.at[1, 2].set(jnp.nan), LABELS))
+    assert np.isnan(losses.expected_calibration_error(LOGITS.at[1, 2].set(jnp.nan), LABELS))
+    assert losses.accuracy(LOGITS.at[1, 2].set(jnp.nan), LABELS, jnp.array([1.0, 0.0, 1.0])) == 0.5
+
+
+def test_calibration_by_hand():
+    """Two examples of confidence 0.6, one right; one of 0.9, right; and the weighted likelihood is cross-entropy."""
+    logits = jnp.log(jnp.array([[0.6, 0.4], [0.4, 0.6], [0.9, 0.1], [0.5, 0.5]]))
+    labels, weight = jnp.array([0, 0, 0, 1]), jnp.array([1.0, 1.0, 2.0, 0.0])
+    expected = 2 / 4 * abs(0.5 - 0.6) + 2 / 4 * abs(1 - 0.9)
+    found = losses.expected_calibration_error(logits, labels, weight, num_bins=10)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(losses.nll(logits, labels), -np.log([0.6, 0.4, 0.9, 0.5]).mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "outputs, targets, names",
+    [
+        (jnp.ones((4, 3)), jnp.ones(4, int), ["accuracy"]),
+        (jnp.ones((4, 2, 3)), jnp.ones((4, 2), int), ["accuracy"]),
+        (jnp.ones((4, 1)), jnp.ones((4, 1)), ["mse"]),
+        (losses.Gaussian(jnp.ones((4, 1)), jnp.ones((4, 1))), jnp.ones((4, 1)), ["nll", "mse"]),
+        (jnp.ones((4, 1)), jnp.ones(4, int), []),  # one logit for two classes, or the logarithm of a rate
+        (jnp.ones(4), jnp.ones(4, int), []),
+        (jnp.ones((4, 3)), jnp.ones((4, 3), int), []),  # several labels, or counts
+        (jnp.ones((4, 1)), jnp.ones(4), []),
+        (jnp.ones((4, 3)), jnp.ones(4, bool), []),
+        ((jnp.ones((4, 3)), jnp.ones((4, 1))), jnp.ones(4, int), []),
+        ({"a": jnp.ones((4, 3))}, {"a": jnp.ones(4, int)}, []),
+        (losses.Gaussian(jnp.ones((4, 1)), jnp.ones((4, 1))), {"a": jnp.ones(4, int)}, []),
+    ],
+)
+def test_a_metric_only_where_it_fits(outputs, targets, names):
+    assert list(losses.default_metrics(outputs, targets)) == names
 
 
 def test_half_precision_is_reduced_in_float32():
