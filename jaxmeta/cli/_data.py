@@ -8,15 +8,13 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from jaxmeta import datasets
-from jaxmeta.datasets import _tfds
-from jaxmeta.datasets._files import places
-from jaxmeta.datasets._published import SETS
+from jaxmeta.datasets import _registry
+from jaxmeta.datasets._registry import DATASETS
 from jaxmeta.runs._names import near
 
 from ._grid import draw_grid
 from ._plan import size
-from ._sources import Found, Source, held_out, open_source, read_all, shown
+from ._sources import Found, Source, open_source, read_all, shown
 
 What = Annotated[str, tyro.conf.Positional]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -35,7 +33,7 @@ cifar_fs, fc100, miniimagenet, tieredimagenet, cub, or one of TFDS. `jaxmeta dat
 
 
 def data(args: list[str]) -> int:
-    """Runs one of the four and returns the exit code."""
+    """Run one of the four and returns the exit code."""
     if not args or args[0] in ("-h", "--help"):
         print(_HELP, end="")
         return 0
@@ -45,74 +43,89 @@ def data(args: list[str]) -> int:
 
 
 def fetch(name: What, /, *, data_dir: str | None = None) -> int:
-    """Fetches a data set, or what is missing of it.
+    """Download a data set, or the part of it that is missing.
 
     Args:
       name: omniglot, cifar_fs, fc100, cub, or a data set of TFDS such as cifar100.
-      data_dir: where it goes: of omniglot, the cache folder by default; of the others, TFDS's own folder.
+      data_dir: where it goes. By default the cache folder for omniglot, and TFDS's own folder for the others.
     """
-    if name == "omniglot":
-        found = datasets.omniglot("all", data_dir=data_dir, download=True)
-        where = data_dir or str(places("omniglot", None)[-1])
-        print(f"omniglot: {len(found.names):,} classes, {len(found.x):,} drawings, in {where}")
-        return 0
-    known = SETS.get(name)
-    if name == "grocery" or (known is not None and known.tfds is None):
-        raise ValueError(
-            f"{name} cannot be fetched by a program. Ask its owners, and pass `--data-dir` where it is used."
-        )
-    if Path(name).exists() and not name.isidentifier():
+    if name not in DATASETS and Path(name).exists() and not name.isidentifier():
         raise ValueError(f"{shown(name)!r} is here already; `jaxmeta data check` and `jaxmeta train` take it as it is.")
-    print(f"{name}: prepared, in {_tfds.prepare(name if known is None else known.tfds, data_dir)}")
+    print(f"{name}: in {_registry.fetch(name, data_dir)}")
     return 0
 
 
 def check(
-    what: What, /, *, data_dir: str | None = None, split: str | None = None, root: str = "", json: Flag = False
+    what: What,
+    /,
+    *,
+    data_dir: str | None = None,
+    split: str | None = None,
+    root: str = "",
+    allow_shared_classes: Flag = False,
+    json: Flag = False,
 ) -> int:
-    """Reads every image and says all that is wrong at once: damaged, no images, in no class, of more than 8 bits.
+    """Read every image, and print everything that is wrong at once, file by file.
+
+    Problems are: files that are damaged or are no images, images in no class folder, images of more than 8 bits or of
+    one colour, links to other places, empty folders, and classes that are both in train and in test.
 
     Args:
       what: a folder or zip, or a data set's name.
       data_dir: where a data set's files are, for a name.
       split: of a data set; all by default.
       root: sub-folder to read, of a folder or zip.
+      allow_shared_classes: accept classes that are both in train and in test.
       json: print JSON.
     """
-    with open_source(what, data_dir=data_dir, split=split, root=root) as source:
+    with open_source(
+        what, data_dir=data_dir, split=split, root=root, allow_shared_classes=allow_shared_classes
+    ) as source:
         found = _read(source)
     good = sum(found.shapes.values())
     if json:
-        print(jsonlib.dumps({"images": good, "problems": found.odd}, indent=2))
+        print(jsonlib.dumps({"images": good, "problems": found.odd, "notes": source.notes}, indent=2))
     else:
         for text in found.odd[:MOST]:
             print(_shown_whole(text))
         if len(found.odd) > MOST:
-            print(f"... and {len(found.odd) - MOST} more")
+            print(f"... and {len(found.odd) - MOST} more, all of which `--json` prints")
+        for text in source.notes:
+            print(f"note: {_shown_whole(text)}")
         print(f"{shown(what)}: {good:,} images can be read, {len(found.odd):,} problem{'s' * (len(found.odd) != 1)}")
     return 2 if found.odd else 0
 
 
 def describe(
-    what: What, /, *, data_dir: str | None = None, split: str | None = None, root: str = "", json: Flag = False
+    what: What,
+    /,
+    *,
+    data_dir: str | None = None,
+    split: str | None = None,
+    root: str = "",
+    allow_shared_classes: Flag = False,
+    json: Flag = False,
 ) -> int:
-    """Reads every image and says how many there are, of which classes and shapes.
+    """Read every image, and print how many there are, of which classes and shapes.
 
     Args:
       what: a folder or zip, or a data set's name.
       data_dir: where a data set's files are, for a name.
       split: of a data set; all by default.
       root: sub-folder to read, of a folder or zip.
+      allow_shared_classes: accept classes that are both in train and in test.
       json: print JSON.
     """
-    with open_source(what, data_dir=data_dir, split=split, root=root) as source:
+    with open_source(
+        what, data_dir=data_dir, split=split, root=root, allow_shared_classes=allow_shared_classes
+    ) as source:
         found = _read(source)
         about = as_dict(source, found)
     if json:
         print(jsonlib.dumps(about, indent=2))
     else:
         _print(what, about)
-    return 0
+    return 2 if source.shared else 0
 
 
 def preview(
@@ -126,7 +139,7 @@ def preview(
     num_classes: int = 12,
     num_images: int = 10,
 ) -> int:
-    """Draws a row of images for each of some classes, spread over all of them.
+    """Draw a row of images for each of some classes, spread over all of them.
 
     Args:
       what: a folder or zip, or a data set's name.
@@ -153,13 +166,15 @@ ACTIONS: dict[str, Callable[..., int]] = {"fetch": fetch, "check": check, "descr
 
 
 def as_dict(source: Source, found: Found) -> dict[str, Any]:
-    """A source as plain dicts, lists and numbers."""
+    """Return a source as plain dicts, lists and numbers."""
     return {
         "parts": [_part(name, classes) for name, classes in source.parts.items()],
         "shapes": [{"shape": list(shape), "images": count} for shape, count in found.shapes.most_common()],
         "bytes": found.bytes,
         "problems": len(found.odd),
-        "held_out": held_out(source),
+        "held_out": source.held_out,
+        "shared": source.shared,
+        "notes": source.notes,
     }
 
 
@@ -198,6 +213,10 @@ def _print(what: str, about: dict[str, Any]) -> None:
     if names := about["held_out"]:
         texts = ", ".join(map(shown, names[:MOST])) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
         console.print(f"`jaxmeta train photographs` holds out {len(names)} classes to test on: {texts}", soft_wrap=True)
+    for text in about["shared"]:
+        console.print(_shown_whole(text), soft_wrap=True)
+    for text in about["notes"]:
+        console.print(f"note: {_shown_whole(text)}", soft_wrap=True)
     if about["problems"]:
         console.print(f"{about['problems']:,} problems, which `jaxmeta data check {shown(what)}` names", soft_wrap=True)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmeta.datasets._files import resize_array
+from jaxmeta.datasets._images import resize_array
 from jaxmeta.storage import write_whole
 
 from ._sources import Source, shown

@@ -1,127 +1,157 @@
-"""Files from strangers: folders and zips are listed, read and decoded within bounds, and never extracted."""
+"""List and read folders and zips from strangers, within bounds and without extracting anything."""
 
-import io
+import functools
 import os
 import stat
+import tarfile
+import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
+from ._images import SUFFIXES
 
-SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".tif", ".tiff"))
-MAX_PIXELS = 1 << 26  # of one image, checked on its header before it is decoded
 MAX_BYTES = 1 << 28  # of one file
-
-_FORMATS = (
-    "PNG",
-    "JPEG",
-    "BMP",
-    "GIF",
-    "WEBP",
-    "PPM",
-    "TIFF",
-)  # formats that only hold pixels: no EPS, no PDF
+MAX_DEPTH = 64  # folders inside each other
 _HIDDEN = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini"))
 
 
+class Tree(NamedTuple):
+    """The files of a folder or zip; hidden ones are left out.
+
+    Attributes:
+      names: sorted posix names relative to the folder; a folder's name ends in ``/``.
+      read: name -> bytes; raises ValueError, naming the file.
+      odd: sentences on links and members that are refused.
+      bytes_of: names -> their bytes on disk, in total.
+    """
+
+    names: list[str]
+    read: Callable[[str], bytes]
+    odd: list[str]
+    bytes_of: Callable[[Iterable[str]], int]
+
+
 @contextmanager
-def open_tree(path: Path, argument: str) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
-    """The files of a folder or a zip, hidden ones left out.
+def open_tree(path: Path, argument: str, *, strict: bool = True) -> Iterator[Tree]:
+    """List a folder or a zip.
 
     Args:
       path: a folder or a zip file.
       argument: the caller's argument that named it, for errors.
-
-    Yields:
-      ``(names, read)``: sorted posix names relative to `path`, a folder's ending in ``/``, and their reader.
-    """
-    if path.is_dir():
-        yield _folder_names(path, argument), lambda name: _read_file(path, name, argument)
-    elif not path.exists():
-        raise ValueError(f"`{argument}`: {str(path)!r} does not exist. Check the path.")
-    else:
-        with _open_zip(path, argument) as archive:
-            yield (
-                _zip_names(archive, path, argument),
-                lambda name: _read_member(archive, path, name, argument),
-            )
-
-
-def open_image(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Any:
-    """Decodes one image with Pillow; `where` names it in errors.
+      strict: raise the first of ``odd``.
 
     Raises:
-      ValueError: the bytes are not a whole image, or it has more than `max_pixels` pixels.
+      ValueError: if there is no such folder or zip, or it cannot be read; for refused files.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except UnidentifiedImageError as error:  # whose words are an address in memory
-        raise ValueError(f"{where} is not an image that can be read. Replace or remove it.") from error
-    except Exception as error:  # Pillow's readers raise a dozen types on damaged files
-        raise ValueError(f"{where} is not an image that can be read ({error}). Replace or remove it.") from error
-    if image.width * image.height > max_pixels:
-        raise ValueError(
-            f"{where} has {image.width} x {image.height} pixels, more than the {max_pixels} that are "
-            "allowed; it was not decoded. Shrink it, or remove it."
-        )
-    try:
-        image.load()
-    except Exception as error:
-        raise ValueError(f"{where} is damaged or cut short ({error}). Replace or remove it.") from error
-    return image
-
-
-def resize_array(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 ``[h, w, 1 | 3]`` to ``[*size, 1 | 3]``, antialiased (Lanczos)."""
-    from PIL import Image
-
-    squeezed = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    resized = np.asarray(squeezed.resize((size[1], size[0]), Image.Resampling.LANCZOS))
-    return resized.reshape(*size, image.shape[-1])
-
-
-def check_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """``size`` as ``(height, width)`` in pixels."""
-    pair = (size, size) if isinstance(size, int) else size
-    if pair is None or (len(pair) == 2 and all(isinstance(s, int) and 1 <= s <= 4096 for s in pair)):
-        return None if pair is None else (pair[0], pair[1])
-    raise ValueError(f"`size` must be None, pixels, or (height, width), each from 1 to 4096, got {size!r}.")
+    with _naming_the_file(path, argument):
+        if not path.exists():
+            raise ValueError(f"`{argument}`: {str(path)!r} does not exist. Check the path.")
+        tree, archive = _folder_tree(path, argument) if path.is_dir() else _zip_tree(path, argument)
+    with archive:
+        if strict and tree.odd:
+            raise ValueError(tree.odd[0])
+        yield tree
 
 
 def cache_dir() -> Path:
-    """``JAXMETA_CACHE``, or ``~/.cache/jaxmeta``."""
-    return Path(os.environ.get("JAXMETA_CACHE") or Path.home() / ".cache" / "jaxmeta")
+    """Return ``JAXMETA_CACHE``, or ``~/.cache/jaxmeta``; without a home, a folder that lasts as long as the process."""
+    if named := os.environ.get("JAXMETA_CACHE"):
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "jaxmeta"
+    except RuntimeError:  # there is no home
+        return Path(_temporary().name)
 
 
-def places(name: str, data_dir: str | os.PathLike | None) -> list[Path]:
-    """Where a data set may lie: ``data_dir``, or else ``$JAXMETA_DATA_DIR/<name>``, then ``<name>`` in the cache."""
+def local_path(path: str | os.PathLike[str], argument: str) -> Path:
+    """Return ``path`` with ``~`` as the home.
+
+    Raises:
+      ValueError: if there is no such home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"`{argument}`: {os.fspath(path)!r} has no home to begin with. Write the full path."
+        ) from error
+
+
+def places(name: str, data_dir: str | os.PathLike[str] | None) -> list[Path]:
+    """List where a data set may be: `data_dir`, or else ``$JAXMETA_DATA_DIR/<name>``, then ``<name>`` in the cache."""
     if data_dir is not None:
-        return [Path(data_dir).expanduser()]
+        return [local_path(data_dir, "data_dir")]
     root = os.environ.get("JAXMETA_DATA_DIR")
     return ([Path(root) / name] if root else []) + [cache_dir() / name]
 
 
-def _folder_names(root: Path, argument: str) -> list[str]:
+@functools.cache
+def _temporary() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="jaxmeta-")  # private to the user, and removed at exit
+
+
+@contextmanager
+def _naming_the_file(path: Path, argument: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        name = str(path if error.filename is None else error.filename)
+        raise ValueError(f"`{argument}`: {name!r} cannot be read ({error.strerror or error}).") from error
+
+
+def _folder_tree(path: Path, argument: str) -> tuple[Tree, AbstractContextManager[Any]]:
+    def bytes_of(names: Iterable[str]) -> int:
+        return sum((path / name).stat().st_size for name in names)
+
+    names, odd = _folder_names(path, argument)
+    return Tree(names, lambda name: _read_file(path, name, argument), odd, bytes_of), nullcontext()
+
+
+def _zip_tree(path: Path, argument: str) -> tuple[Tree, AbstractContextManager[Any]]:
+    archive = _open_zip(path, argument)
+    members, odd = _zip_members(archive, path, argument)
+
+    def bytes_of(names: Iterable[str]) -> int:
+        return sum(members[name].compress_size for name in names)
+
+    def read(name: str) -> bytes:
+        return _read_member(archive, members[name], path, name, argument)
+
+    return Tree(sorted(members), read, odd, bytes_of), archive
+
+
+def _folder_names(root: Path, argument: str) -> tuple[list[str], list[str]]:
+    """Return the names below a folder, and sentences on links that lead elsewhere and on folders too deep."""
     inside = os.path.realpath(root) + os.sep
-    names = []
+    names: list[str] = []
+    odd: list[str] = []
+
+    def refused(full: str, what: str, remedy: str) -> None:
+        odd.append(f"`{argument}`: {full!r} is {what}, which is refused: {remedy}")
+
     for folder, folders, files in os.walk(root, onerror=_raise):
+        relative = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if relative == "." else relative + "/"
         folders[:] = [name for name in folders if not _is_hidden(name)]
-        for name in folders + [name for name in files if not _is_hidden(name)]:
+        links = {name for name in folders if os.path.islink(os.path.join(folder, name))}
+        if prefix.count("/") >= MAX_DEPTH and folders:
+            refused(folder, f"more than {MAX_DEPTH} folders deep", "move its images up.")
+            folders[:] = []
+        names += [f"{prefix}{name}/" for name in folders if name not in links]
+        folders[:] = [name for name in folders if name not in links]
+        for name in [*sorted(links), *(name for name in files if not _is_hidden(name))]:
             full = os.path.join(folder, name)
-            linked_folder = name in folders and os.path.islink(full)
-            if linked_folder or (os.path.islink(full) and not os.path.realpath(full).startswith(inside)):
-                raise ValueError(
-                    f"`{argument}`: {full!r} is a link to another place, which is refused: only files inside "
-                    f"{str(root)!r} are read. Copy the files there instead."
+            leads_away = os.path.islink(full) and not os.path.realpath(full).startswith(inside)
+            if name in links or leads_away:
+                refused(
+                    full, "a link to another place", f"only files inside {str(root)!r} are read. Copy the files there."
                 )
-            relative = Path(full).relative_to(root).as_posix()
-            names.append(relative + "/" if name in folders else relative)
-    return sorted(names)
+            else:
+                names.append(prefix + name)
+    return sorted(names), odd
 
 
 def _raise(error: OSError) -> None:
@@ -130,43 +160,69 @@ def _raise(error: OSError) -> None:
 
 def _read_file(root: Path, name: str, argument: str) -> bytes:
     path = root / name
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-        raise ValueError(f"`{argument}`: {str(path)!r} is not a regular file of at most {MAX_BYTES} bytes. Remove it.")
-    return path.read_bytes()
+    try:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
+            return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"`{argument}`: {str(path)!r} cannot be read ({error.strerror}).") from error
+    raise ValueError(f"`{argument}`: {str(path)!r} is not a regular file of at most {MAX_BYTES} bytes. Remove it.")
 
 
 def _open_zip(path: Path, argument: str) -> zipfile.ZipFile:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(f"`{argument}`: {str(path)!r} is neither a folder nor a regular file.")
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-        raise ValueError(
-            f"`{argument}`: {str(path)!r} is not a whole zip file ({error}); it may have been cut short "
-            "while it was copied or downloaded. Fetch it again."
-        ) from error
+        raise ValueError(f"`{argument}`: {str(path)!r} {_instead_of_zip(path, error)}") from error
 
 
-def _zip_names(archive: zipfile.ZipFile, path: Path, argument: str) -> list[str]:
-    names = archive.namelist()
+def _instead_of_zip(path: Path, error: Exception) -> str:
+    """Say in words which file is there where a folder or zip is expected, and what to do."""
+    if path.suffix.lower() in SUFFIXES:
+        return f"is a single image. Pass the folder that holds the folders of images: {str(path.parent.parent)!r}?"
+    if tarfile.is_tarfile(path):
+        return "is a tar archive, which is not read. Unpack it (`tar xf`), and pass the folder."
+    return (
+        f"is not a whole zip file ({error}); it may have been cut short while it was copied or downloaded. Fetch it "
+        "again."
+    )
+
+
+def _zip_members(archive: zipfile.ZipFile, path: Path, argument: str) -> tuple[dict[str, zipfile.ZipInfo], list[str]]:
+    """Map the names in a zip to its members, hidden ones left out; and sentences on those that are refused.
+
+    Some programs of Windows write backslashes between folders, which the format forbids; they are read as slashes.
+    """
+    members: dict[str, zipfile.ZipInfo] = {}
+    odd: list[str] = []
     for info in archive.infolist():
-        name = info.filename
-        odd = name.startswith("/") or "\\" in name or ":" in name.split("/")[0] or ".." in name.split("/")
-        if odd or stat.S_ISLNK(info.external_attr >> 16):
-            raise ValueError(
-                f"`{argument}`: {str(path)!r} has a member named {name!r} that is a link or leads outside "
+        name = info.filename.replace("\\", "/")
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        leads_outside = name.startswith("/") or ".." in parts or ":" in "".join(parts[:1])
+        name = "/".join(parts) + "/" * name.endswith("/")
+        if leads_outside or stat.S_ISLNK(info.external_attr >> 16):
+            odd.append(
+                f"`{argument}`: {str(path)!r} has a member named {info.filename!r} that is a link or leads outside "
                 "the archive's folder, which is refused. Make the archive again from plain files."
             )
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"`{argument}`: {str(path)!r} holds {twice!r} twice. Make the archive again.")
-    return sorted(name for name in names if not any(map(_is_hidden, PurePosixPath(name).parts)))
+        elif len(parts) > MAX_DEPTH:
+            odd.append(f"`{argument}`: {str(path)!r} has a member more than {MAX_DEPTH} folders deep: {name[:200]!r}.")
+        elif not parts or any(map(_is_hidden, parts)):
+            continue
+        elif name in members:
+            odd.append(f"`{argument}`: {str(path)!r} holds {name!r} twice. Make the archive again.")
+        else:
+            members[name] = info
+    return members, odd
 
 
-def _read_member(archive: zipfile.ZipFile, path: Path, name: str, argument: str) -> bytes:
-    if archive.getinfo(name).file_size > MAX_BYTES:
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, name: str, argument: str) -> bytes:
+    if info.file_size > MAX_BYTES:
         raise ValueError(f"`{argument}`: {name!r} in {str(path)!r} unpacks to more than {MAX_BYTES} bytes. Remove it.")
     try:
-        return archive.read(name)
+        return archive.read(info)
     except Exception as error:  # a damaged member: BadZipFile, zlib.error, EOFError, RuntimeError (encrypted) ...
         raise ValueError(
             f"`{argument}`: {name!r} in {str(path)!r} cannot be unpacked ({error}). Fetch the archive again."

@@ -5,6 +5,7 @@ Klasson, Zhang and Kjellström, 2019, https://arxiv.org/abs/1901.00711, https://
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from jaxmeta.types import ClassSet
@@ -36,24 +37,32 @@ PARTS = ("train", "val", "test")  # the authors' folders, which are joined here
 _MOVED = {"Vegetables/Brown-Cap-Mushroom": "Vegetables/Mushroom/Brown-Cap-Mushroom"}  # one class under two names
 
 
-def grocery(split: str, *, data_dir: str | os.PathLike | None = None, size: int | tuple[int, int] = 84) -> ClassSet:
-    """Grocery's photographs as a `ClassSet`, split by coarse class: no kind of apple is new where others are known.
+def grocery(
+    split: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    size: int | tuple[int, int] = 84,
+    download: bool = False,
+) -> ClassSet:
+    """Read Grocery's photographs as a `ClassSet`, split by coarse class: all kinds of apple are in one split.
 
-    The classes are the fine ones (``Fruit/Apple/Pink-Lady``) where there are any, and have 35 to 143 photographs,
-    those of all of the authors' folders. The split is this library's own. Decoded photographs are kept as
-    `published_split` keeps them.
+    The classes are the fine ones (``Fruit/Apple/Pink-Lady``) where there are any, and have 35 to 143 photographs. The
+    authors' folders share all classes; their photographs are joined. The split is this library's own. Decoded
+    photographs are kept in the cache folder, as for `published_split`.
 
     Args:
       split: ``"train"`` (55 classes of 27 coarse ones), ``"val"`` (8 of 7), ``"test"`` (18 of 9), or ``"all"`` (81).
       data_dir: a folder with the authors' folders ``train``, ``val`` and ``test``, a zip of them, or a folder with that
         zip. By default ``$JAXMETA_DATA_DIR/grocery``, then ``grocery`` in the cache folder.
       size: pixels, one number or ``(height, width)``; photographs are resized to it without keeping their aspect.
+      download: must be False: the photographs may not be fetched by a program.
 
     Returns:
       A `ClassSet`: `x` uint8 ``[M, h, w, 3]``, classes in alphabetical order.
 
     Raises:
-      ValueError: an unknown split; no data, or classes are missing from it; a file is damaged.
+      ValueError: if the split is unknown; if there is no data, or classes are missing; if a file is damaged; if
+        `download` is True.
 
     Example:
       >>> from jaxmeta import datasets
@@ -68,19 +77,27 @@ def grocery(split: str, *, data_dir: str | os.PathLike | None = None, size: int 
         near = difflib.get_close_matches(str(split), SPLITS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"`split` is {split!r}, which Grocery does not have; {hint}Choose one of {', '.join(SPLITS)}.")
-    path, wanted = (
-        _find(data_dir),
-        {coarse for part, names in COARSE.items() if split in (part, "all") for coarse in names},
-    )
+    if download:
+        fetch_grocery(data_dir)
+    path = _find(data_dir)
+    wanted = {coarse for part, names in COARSE.items() if split in (part, "all") for coarse in names}
 
-    def chosen(names: list[str]) -> dict[str, list[str]]:
+    def chosen(names: Sequence[str]) -> dict[str, list[str]]:
         return {name: files for name, files in _classes(names, path).items() if _coarse(name) in wanted}
 
     return read_classes(path, "data_dir", chosen, size, keep=f"grocery-{split}")
 
 
-def _find(data_dir) -> Path:
-    """The folder or zip with the photographs."""
+def fetch_grocery(data_dir: str | os.PathLike[str] | None) -> str:
+    """Refuse to download."""
+    raise ValueError(
+        "`download`: grocery may not be fetched by a program. Clone "
+        "https://github.com/marcusklasson/GroceryStoreDataset, and pass its folder `dataset` as `data_dir`."
+    )
+
+
+def _find(data_dir: str | os.PathLike[str] | None) -> Path:
+    """Find the folder or zip with the photographs."""
     looked = places("grocery", data_dir)
     for place in looked:
         zips = sorted(place.glob("*.zip")) if place.is_dir() else []
@@ -95,8 +112,8 @@ def _find(data_dir) -> Path:
     )
 
 
-def _classes(names: list[str], path: Path) -> dict[str, list[str]]:
-    """Class -> its photographs, in alphabetical order; everything must be there, and nothing else."""
+def _classes(names: Sequence[str], path: Path) -> dict[str, list[str]]:
+    """Map each class to its photographs, in alphabetical order; all coarse classes must be there, and no others."""
     classes: dict[str, list[str]] = {}
     for name in names:
         part, *folders = PurePosixPath(name).parent.parts or ("",)

@@ -5,6 +5,7 @@ Lake, Salakhutdinov and Tenenbaum, 2015, https://github.com/brendenlake/omniglot
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from jaxmeta.types import ClassSet
 from ._arrays import class_set
 from ._download import download as fetch
 from ._files import cache_dir, places
-from ._omniglot_files import DRAWINGS, read_characters, read_drawings
+from ._omniglot_files import DRAWINGS, Character, read_characters, read_drawings
 from ._prepared import Images, identity, load, prepared
 
 URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
@@ -24,21 +25,21 @@ SHA256 = {  # of the official files, as tensorflow-datasets records them
     "images_evaluation.zip": "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee",
 }
 SPLITS = ("train", "val", "test", "trainval", "background", "evaluation", "all")
-_SETS = ("background", "evaluation")
+_HALVES = ("background", "evaluation")
 
 
 def omniglot(
     split: str,
     *,
-    data_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     size: int = 28,
     resize: Literal["antialias", "nearest"] = "antialias",
     download: bool = False,
 ) -> ClassSet:
-    """Omniglot as a `ClassSet`, ink 255 on paper 0.
+    """Read Omniglot as a `ClassSet`, ink 255 on paper 0.
 
-    The first call reads all drawings (some seconds) and leaves a prepared file in the cache folder
-    (``JAXMETA_CACHE``, else ``~/.cache/jaxmeta``), which later calls read while the sources are unchanged.
+    The first call reads all drawings (some seconds) and keeps a prepared file in the cache folder
+    (``JAXMETA_CACHE``, else ``~/.cache/jaxmeta``). Later calls read it while the sources are unchanged.
 
     Args:
       split: ``"train"`` (1,028 characters), ``"val"`` (172) and ``"test"`` (423) of Vinyals et al. 2016, or
@@ -59,8 +60,9 @@ def omniglot(
       names such as ``"Greek/character01"``.
 
     Raises:
-      ValueError: an unknown split; no data, or characters or drawings are missing from it; a truncated zip.
-      OSError: a download failed.
+      ValueError: if the split is unknown; if there is no data, or characters or drawings are missing; if a zip is
+        truncated.
+      OSError: if a download fails.
 
     Example:
       >>> from jaxmeta import datasets
@@ -93,23 +95,35 @@ def _check_arguments(split: str, size: int, resize: str) -> None:
         raise ValueError(f"`resize` must be 'antialias' or 'nearest', got {resize!r}.")
 
 
-def _find(data_dir, size: int, resize: str, download: bool, characters) -> np.ndarray:
-    """All drawings, from the first place that has them."""
+def fetch_omniglot(data_dir: str | os.PathLike[str] | None) -> str:
+    """Download the zips that are missing, and return the folder where the data is."""
     looked = places("omniglot", data_dir)
-    if download and not any(len(_sources(place)) == len(_SETS) for place in looked):
-        for half in _SETS:
-            if half not in _sources(looked[-1]):
-                name = f"images_{half}.zip"
-                fetch(URL + name, looked[-1] / name, sha256=SHA256.get(name))
+    for place in looked:
+        if len(_sources(place)) == len(_HALVES):
+            return str(place)
+    for half in _HALVES:
+        if half not in _sources(looked[-1]):
+            name = f"images_{half}.zip"
+            fetch(URL + name, looked[-1] / name, sha256=SHA256.get(name))
+    return str(looked[-1])
+
+
+def _find(
+    data_dir: str | os.PathLike[str] | None, size: int, resize: str, download: bool, characters: Sequence[Character]
+) -> np.ndarray:
+    """Read all drawings, from the first place that has them."""
+    if download:
+        fetch_omniglot(data_dir)
+    looked = places("omniglot", data_dir)
     for place in looked:
         sources = _sources(place)
-        if len(sources) == len(_SETS):
-            images = _asked(size, resize, characters, sources=[identity(path) for path in sources.values()])
+        if len(sources) == len(_HALVES):
+            wanted = _wanted(size, resize, characters, sources=[identity(path) for path in sources.values()])
             kept = cache_dir() / "omniglot" / _prepared_name(size, resize)
-            return prepared(kept, images, lambda sources=sources: read_drawings(sources, characters, size, resize))
+            return prepared(kept, wanted, lambda sources=sources: read_drawings(sources, characters, size, resize))
         file = place if place.is_file() else place / _prepared_name(size, resize)
         if file.is_file():
-            x = load(file, _asked(size, resize, characters))
+            x = load(file, _wanted(size, resize, characters))
             if x is not None:
                 return x
             raise ValueError(
@@ -120,16 +134,16 @@ def _find(data_dir, size: int, resize: str, download: bool, characters) -> np.nd
 
 
 def _sources(place: Path) -> dict[str, Path]:
-    """Half -> its zip or folder, of those that are in `place`."""
-    found = {}
-    for half in _SETS:
+    """Map each half that is in `place` to its zip or folder."""
+    found: dict[str, Path] = {}
+    for half in _HALVES:
         for path in (place / f"images_{half}.zip", place / f"images_{half}"):
             if path.exists():
                 found.setdefault(half, path)
     return found
 
 
-def _no_data(data_dir, places: list[Path]) -> str:
+def _no_data(data_dir: str | os.PathLike[str] | None, places: Sequence[Path]) -> str:
     looked = " and ".join(repr(str(place)) for place in places)
     partial = [path.name for place in places for path in _sources(place).values()]
     return (
@@ -140,8 +154,8 @@ def _no_data(data_dir, places: list[Path]) -> str:
     )
 
 
-def _asked(size: int, resize: str, characters, **more: Any) -> Images:
-    """All drawings, in the order of the characters."""
+def _wanted(size: int, resize: str, characters: Sequence[Character], **more: Any) -> Images:
+    """Describe a prepared file: all drawings, in the order of the characters."""
     shape = (len(characters) * DRAWINGS, size, size, 1)
     return Images({"size": size, "resize": resize, **more}, [c.name for c in characters], shape)
 

@@ -2,18 +2,20 @@
 
 import functools
 import importlib.resources
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
-from ._files import open_image, open_tree
+from ._files import open_tree
+from ._images import open_image
 
 DRAWINGS = 20  # of each character
 
 
 class Character(NamedTuple):
-    """One class: its half of the data set, its part of the Vinyals split, and ``alphabet/characterNN``."""
+    """A class: its half of the data set, its part of the Vinyals split, and ``alphabet/characterNN``."""
 
     half: str
     split: str
@@ -22,7 +24,7 @@ class Character(NamedTuple):
 
 @functools.cache
 def read_characters() -> tuple[Character, ...]:
-    """All characters in the order of the prepared file, from the table that comes with the package."""
+    """List all characters in the order of the prepared file, from the table that comes with the package."""
     text = importlib.resources.files("jaxmeta.datasets").joinpath("omniglot_split.txt").read_text("utf-8")
     rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
     return tuple(
@@ -32,21 +34,21 @@ def read_characters() -> tuple[Character, ...]:
     )
 
 
-def read_drawings(sources: dict[str, Path], characters, size: int, resize: str) -> np.ndarray:
-    """uint8 ``[M, size, size, 1]`` in the order of `characters`, from half -> zip or folder."""
-    images = []
+def read_drawings(sources: Mapping[str, Path], characters: Sequence[Character], size: int, resize: str) -> np.ndarray:
+    """Read uint8 ``[M, size, size, 1]`` in the order of `characters`, from half -> zip or folder."""
+    images: list[np.ndarray] = []
     for half, path in sources.items():
         expected = [c.name for c in characters if c.half == half]
-        with open_tree(path, "data_dir") as (names, read):
-            drawings = _group(names, f"images_{half}/" if path.is_file() else "", path)
+        with open_tree(path, "data_dir") as tree:
+            drawings = _group(tree.names, f"images_{half}/" if path.is_file() else "", path)
             _check_counts(drawings, expected, path)
             for file in (file for character in expected for file in drawings[character]):
-                images.append(_drawing(read(file), f"`data_dir`: {file!r} in {str(path)!r}", size, resize))
+                images.append(_drawing(tree.read(file), f"`data_dir`: {file!r} in {str(path)!r}", size, resize))
     return np.stack(images)[..., None]
 
 
-def _group(names: list[str], prefix: str, path: Path) -> dict[str, list[str]]:
-    """``alphabet/characterNN`` -> its files."""
+def _group(names: Sequence[str], prefix: str, path: Path) -> dict[str, list[str]]:
+    """Map ``alphabet/characterNN`` to its files."""
     drawings: dict[str, list[str]] = {}
     for name in names:
         parts = PurePosixPath(name.removeprefix(prefix)).parts
@@ -61,7 +63,7 @@ def _group(names: list[str], prefix: str, path: Path) -> dict[str, list[str]]:
     return drawings
 
 
-def _check_counts(drawings: dict[str, list[str]], expected: list[str], path: Path) -> None:
+def _check_counts(drawings: Mapping[str, Sequence[str]], expected: Sequence[str], path: Path) -> None:
     missing = [name for name in expected if name not in drawings]
     extra = sorted(set(drawings) - set(expected))
     if missing or extra:
@@ -79,7 +81,7 @@ def _check_counts(drawings: dict[str, list[str]], expected: list[str], path: Pat
 
 
 def _drawing(data: bytes, where: str, size: int, resize: str) -> np.ndarray:
-    """uint8 ``[size, size]``, ink 255."""
+    """Decode a drawing to uint8 ``[size, size]``, ink 255."""
     from PIL import Image
 
     image = open_image(data, where, max_pixels=1024 * 1024)

@@ -1,4 +1,4 @@
-"""Any classification set of tensorflow-datasets as a class set, read without TensorFlow.
+"""Read any classification set of tensorflow-datasets as a class set, without TensorFlow.
 
 Letters: M examples; images have h x w pixels and c channels.
 """
@@ -12,20 +12,20 @@ import numpy as np
 from jaxmeta.types import ClassSet
 
 from ._arrays import from_arrays
-from ._files import check_size, resize_array
+from ._images import check_size, resize_array
 
 
 def from_tfds(
     name: Any,
     split: str = "train",
     *,
-    data_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     image_key: str = "image",
     label_key: str = "label",
     size: int | tuple[int, int] | None = None,
     download: bool = False,
 ) -> ClassSet:
-    """A split of a TFDS data set as a `ClassSet`, through ``tfds.data_source`` (array_record files).
+    """Read a split of a TFDS data set as a `ClassSet`, through ``tfds.data_source`` (array_record files).
 
     Reading never imports TensorFlow. Preparing (`download`) does not either, unless the builder itself does.
     1-bit images, which TFDS decodes to 0 and 1 or to 0 and 255 depending on what is installed, become 0 and
@@ -47,8 +47,8 @@ def from_tfds(
       out.
 
     Raises:
-      ValueError: the data set is unknown, not prepared, or not in array_record format; it has no such split
-        or feature; shapes differ and `size` is None.
+      ValueError: if the data set is unknown, not prepared, or not in array_record format; if it has no such split
+        or feature; if shapes differ and `size` is None.
 
     Example:
       >>> from jaxmeta import datasets
@@ -70,14 +70,14 @@ def from_tfds(
     return from_arrays(x, np.asarray(labels), names=getattr(features[label_key], "names", None))
 
 
-def prepare(name: Any, data_dir: str | os.PathLike | None = None) -> str:
-    """Downloads and prepares a data set, if it is not there, and returns its folder; arguments as for `from_tfds`."""
+def prepare(name: Any, data_dir: str | os.PathLike[str] | None = None) -> str:
+    """Download and prepare a data set, if it is not there, and return its folder; arguments as for `from_tfds`."""
     builder = _builder(name, data_dir)
     builder.download_and_prepare(file_format="array_record")
     return str(builder.data_path)
 
 
-def _builder(name: Any, data_dir) -> Any:
+def _builder(name: Any, data_dir: str | os.PathLike[str] | None) -> Any:
     import tensorflow_datasets as tfds
 
     if isinstance(name, tfds.core.DatasetBuilder):
@@ -111,7 +111,7 @@ def _check_features(builder: Any, keys: dict[str, str]) -> Any:
 
 
 def _source(builder: Any, split: str) -> Any:
-    """The split's rows, by index."""
+    """Return the split's rows, by index."""
     name = builder.info.full_name
     if not builder.is_prepared():
         raise ValueError(
@@ -132,7 +132,7 @@ def _source(builder: Any, split: str) -> Any:
 
 
 def _stack(images: list[np.ndarray], feature: Any, size: tuple[int, int] | None) -> np.ndarray:
-    """``[M, ...]``; images are brought to 0 .. 255 and to one size."""
+    """Stack images to ``[M, ...]``, scaled to 0 .. 255 and to one size."""
     is_image = type(feature).__name__ == "Image" and images[0].dtype == np.uint8
     if is_image and max(int(image.max(initial=0)) for image in images) == 1:
         images = [image * np.uint8(255) for image in images]

@@ -10,7 +10,8 @@ import optax
 
 import jaxmeta as jm
 
-from ..datasets._class_splits import Split, explain, read_part
+from ..datasets import ClassSplit
+from ..datasets._class_splits import explain
 from ..experiment import Experiment, by_split, by_steps
 from ..types import ClassSet, MetaLearner, Model, Sampler
 from ._figures import published
@@ -125,7 +126,7 @@ def photographs(
     if size is not None and size < 16:
         raise ValueError(f"`size` is {size} pixels, of which four halvings leave nothing: 16 or more.")
 
-    by_name = Split(held_out, num_ways, 2 if labels else num_train_ways or num_ways, bool(eval_every))
+    by_name = ClassSplit(held_out, num_ways, 2 if labels else num_train_ways or num_ways, bool(eval_every))
 
     def data(split: str) -> ClassSet:
         return photographs_of(dataset, split, data_dir, size, download, by_name)
@@ -175,21 +176,10 @@ def _network(backbone: str, features: int, num_outputs: int | None, dtype: Dtype
 
 
 def photographs_of(
-    dataset: Dataset, split: str, data_dir: str | None, size: int | None, download: bool, by_name: Split
+    dataset: Dataset, split: str, data_dir: str | None, size: int | None, download: bool, by_name: ClassSplit
 ) -> ClassSet:
     """The classes of a split; ``dataset`` and its files as for `photographs`."""
-    if download and dataset in ("folder", "grocery"):
-        raise ValueError(f"`download` is for data that TFDS has, not for {dataset}; leave it out.")
-    if dataset == "grocery":
-        return jm.datasets.grocery(split, data_dir=data_dir, size=size or 84)
-    if dataset != "folder":
-        return jm.datasets.published_split(dataset, split, data_dir=data_dir, size=size, download=download)
-    if data_dir is None:
-        raise ValueError(
-            "`data_dir` is None, and the photographs are your own: pass a folder or zip with a folder of images per "
-            "class. Without any, try `--dataset grocery`."
-        )
-    return read_part(Path(data_dir), "data_dir", split, by_name, size or 84)
+    return jm.datasets.load(dataset, split, data_dir=data_dir, download=download, size=size, class_split=by_name)
 
 
 @contextmanager
