@@ -272,8 +272,9 @@ def _check_not_inside(holding: Iterable[tuple[str, ...]], where: str) -> None:
                 inside.setdefault(folder[:depth], set()).add(name)
     for parent, children in sorted(inside.items()):
         if len({SPELLINGS[name.lower()] for name in children}) > 1:
+            within = f"inside {'/'.join(parent)!r}" if parent else "that hold images themselves, beside others"
             raise ValueError(
-                f"{where} has folders {' and '.join(sorted(children))} inside {'/'.join(parent)!r}. Put folders train "
+                f"{where} has folders {' and '.join(sorted(children))} {within}. Put folders train "
                 "and test at the top, and class folders into them: train/class/*.jpg."
             )
 

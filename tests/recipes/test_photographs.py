@@ -114,10 +114,11 @@ def test_held_out_classes_are_enough_for_a_task_or_it_is_refused(tmp_path):
 
 def test_folders_that_say_what_is_held_out_are_never_split_again(own, tmp_path):
     e = photographs(data_dir=own, held_out=0.9, **SMALL)
-    assert set(e.test.names) == {f"test{c}" for c in range(4)} and e.note() == ""
-    path = classes_in(tmp_path / "a.zip", [f"{part}/{c}" for part in ("train", "test") for c in range(4)], "photos/")
-    with pytest.raises(ValueError, match="holds no images below 'test'"):  # and those of train do not reach test
-        photographs(data_dir=path, **SMALL).prepare()
+    assert set(e.test.names) == {f"test{c}" for c in range(4)} and e.note() == "not used: val/"
+    names = [f"{part}/{part}{c}" for part in ("Train", "testing") for c in range(4)]
+    e = photographs(data_dir=classes_in(tmp_path / "a.zip", names, "photos/"), **SMALL)  # an enclosing folder
+    assert set(e.train.sampler.names) == {f"Train{c}" for c in range(4)}
+    assert set(e.test.names) == {f"testing{c}" for c in range(4)}
 
 
 @pytest.mark.parametrize("backbone, size", [("conv4", 4), ("resnet12", 40)])
@@ -155,7 +156,7 @@ def test_what_is_wrong_is_said_before_any_work(own, tmp_path):
         photographs().prepare()
     with pytest.raises(ValueError, match="`num_train_ways` is 4, but this algorithm's head has one output"):
         photographs(data_dir=own, algorithm="maml", num_train_ways=4, **SMALL)
-    with pytest.raises(ValueError, match="`download` is for data that TFDS has, not for folder"):
+    with pytest.raises(ValueError, match="`download` is for data sets that a program may fetch"):
         photographs(data_dir=own, download=True).prepare()
     with pytest.raises(ValueError, match="is 5 \\+ 15 = 20 but class 'test0' has only 5 examples"):
         layout = {"num_ways": 3, "num_queries": 1, "num_shots": 5, "num_test_queries": 15}
@@ -168,8 +169,9 @@ def test_what_is_wrong_is_said_before_any_work(own, tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "cat" / "1.png")
     with pytest.raises(ValueError, match=r"`data_dir`: .* has 1 classes and no folders train and test"):
         photographs(data_dir=str(tmp_path), **SMALL).prepare()
-    (tmp_path / "cat").rename(tmp_path / "train")
-    with pytest.raises(ValueError, match=r"`data_dir`: .* holds no images below 'test'. .*: test/class/\*.jpg"):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "cat").rename(tmp_path / "train" / "cat")
+    with pytest.raises(ValueError, match=r"`data_dir`: .* has 'train', but no folder 'test' beside it. Expected test/"):
         photographs(data_dir=str(tmp_path), **SMALL).prepare()
 
 
