@@ -13,6 +13,7 @@ from jaxmeta.runs._names import near
 
 What = Literal["recipes", "algorithms", "datasets", "tasks", "backbones"]
 KINDS: tuple[What, ...] = ("recipes", "algorithms", "datasets", "tasks", "backbones")
+HELPERS = frozenset(("initializer", "load", "ClassSplit", "check_disjoint"))  # public, but none of the kinds
 
 
 def list_names(args: list[str]) -> int:
@@ -53,7 +54,7 @@ def entries(kind: What) -> list[tuple[str, str]]:
       'episodes'
     """
     module = import_module(f"jaxmeta.{kind}")
-    names = list(module.RECIPES) if kind == "recipes" else [n for n in module.__all__ if n != "initializer"]
+    names = list(module.RECIPES) if kind == "recipes" else [n for n in module.__all__ if n not in HELPERS]
     things = [getattr(module, name) for name in names]
     if kind not in ("recipes", "backbones"):  # one to a file, whose first line says it in plain words
         things = [inspect.getmodule(thing) for thing in things]
