@@ -3,7 +3,7 @@
 Letters: N examples of one set, W ways, T tasks, L tokens, C classes, M examples of a whole data set.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -169,3 +169,75 @@ class ClassSet(NamedTuple):
     start: np.ndarray
     count: np.ndarray
     names: tuple[str, ...]
+
+    def select(self, names: Sequence[str]) -> "ClassSet":
+        """Return the set of the named classes, in the order of ``names``; the examples are not copied.
+
+        Raises:
+          ValueError: naming the classes that are not there, or that are named twice.
+
+        Example:
+          >>> data = ClassSet(np.zeros((6, 1)), np.array([0, 1, 3]), np.array([1, 2, 3]), ("a", "b", "c"))
+          >>> data.select(["c", "a"]).count
+          array([3, 1])
+        """
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            raise ValueError(f"`names` has {missing}, which are no classes. The classes are {list(self.names)}.")
+        if len(set(names)) < len(names):
+            raise ValueError(f"`names` holds a class more than once: {list(names)}.")
+        return self._take([self.names.index(name) for name in names])
+
+    def split(self, fractions: Sequence[float], key: Key) -> tuple["ClassSet", ...]:
+        """Divide the classes at random into disjoint sets; the examples are not copied.
+
+        Args:
+          fractions: the share of the classes of each set, with sum 1 or less; every set has at least one class.
+          key: decides which class goes where.
+
+        Raises:
+          ValueError: if a fraction is not positive, their sum is above 1, or there are fewer classes than sets.
+
+        Example:
+          >>> data = ClassSet(np.zeros((5, 1)), np.arange(5), np.ones(5, int), tuple("abcde"))
+          >>> train, test = data.split([0.6, 0.4], jax.random.key(0))
+          >>> len(train.names), len(test.names), sorted(train.names + test.names)
+          (3, 2, ['a', 'b', 'c', 'd', 'e'])
+        """
+        shares, total = list(fractions), len(self.count)
+        if not shares or not all(0 < share <= 1 for share in shares) or sum(shares) > 1 + 1e-9:
+            raise ValueError(f"`fractions` must be positive numbers with sum 1 or less, got {shares}.")
+        if total < len(shares):
+            raise ValueError(f"`fractions` names {len(shares)} sets, but there are {total} classes.")
+        ends = [round(total * sum(shares[: i + 1])) for i in range(len(shares))]
+        for i in range(len(ends)):  # no set is empty
+            ends[i] = max(ends[i], (ends[i - 1] if i else 0) + 1)
+        for i in reversed(range(len(ends))):
+            ends[i] = min(ends[i], total - (len(ends) - 1 - i))
+        order = np.asarray(jax.random.permutation(key, total)).tolist()
+        return tuple(self._take(sorted(order[a:b])) for a, b in zip([0, *ends[:-1]], ends, strict=True))
+
+    def drop_small(self, num_examples: int) -> "ClassSet":
+        """Return the set without the classes that have fewer than ``num_examples`` examples.
+
+        Raises:
+          ValueError: if ``num_examples`` is below 1, or no class is that large.
+
+        Example:
+          >>> data = ClassSet(np.zeros((6, 1)), np.array([0, 1, 3]), np.array([1, 2, 3]), ("a", "b", "c"))
+          >>> data.drop_small(2).names
+          ('b', 'c')
+        """
+        if num_examples < 1:
+            raise ValueError(f"`num_examples` must be at least 1, got {num_examples}.")
+        kept = [c for c, count in enumerate(self.count) if count >= num_examples]
+        if not kept:
+            raise ValueError(
+                f"`num_examples` is {num_examples}, but the largest class has {max(self.count, default=0)} examples."
+            )
+        return self._take(kept)
+
+    def _take(self, classes: Sequence[int]) -> "ClassSet":
+        rows = np.asarray(classes, int)
+        names = tuple(self.names[c] for c in classes) if self.names else ()
+        return ClassSet(self.x, np.asarray(self.start)[rows], np.asarray(self.count)[rows], names)

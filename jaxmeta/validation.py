@@ -1,16 +1,27 @@
-"""What is wrong with a task, said before it is traced."""
+"""Checks of tasks and class sets on the host, before anything is traced."""
+
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 
-from .types import Batch, Task
+from .types import Batch, ClassSet, PyTree, Task
 
 
-def check_task(task: Task) -> None:
-    """Checks one episode: matching lengths, and, where values are known, labels in range and finite inputs.
+def check_task(task: Any, *, num_ways: int | None = None) -> None:
+    """Check one episode: matching lengths and, where values are known, labels in range and finite inputs.
+
+    Examples of weight 0 may hold anything.
+
+    Args:
+      task: a `Task`, one episode. Of traced arrays only the shapes and dtypes are checked.
+      num_ways: the number of classes where ``ways`` does not say it: the learner's outputs, for instance.
 
     Raises:
+      TypeError: if ``task`` is no `Task`.
       ValueError: naming the field, its value and what to do.
 
     Example:
@@ -18,11 +29,75 @@ def check_task(task: Task) -> None:
       Traceback (most recent call last):
       ValueError: `task.support` has 3 inputs but 2 targets. ...
     """
+    if not isinstance(task, Task):
+        raise TypeError(
+            f"A task must be a `jaxmeta.Task`, got {type(task).__name__}. Let the sampler return "
+            "`Task(Batch(x, y), Batch(x, y))`: a support set and a query set."
+        )
     for name, batch in (("support", task.support), ("query", task.query)):
         if isinstance(batch, Batch):
             _check_lengths(f"task.{name}", batch)
+            _check_labels(f"task.{name}", batch, num_ways)
             if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(batch)):
-                _check_values(f"task.{name}", batch)
+                _check_values(f"task.{name}", batch, num_ways)
+    if isinstance(task.query, Batch) and 0 in jnp.shape(jax.tree.leaves(task.query.y)[0]):
+        raise ValueError("`task.query` has no examples, so there is nothing to predict. Give at least one query.")
+    widths = [len(b.ways) for b in task if isinstance(b, Batch) and b.ways is not None]
+    if len(set(widths)) > 1:
+        raise ValueError(f"`task.support.ways` has length {widths[0]}, but `task.query.ways` has length {widths[1]}.")
+
+
+def check_disjoint(train: ClassSet, test: ClassSet, *, allow: str = "allow shared classes") -> None:
+    """Check that no class of the test tasks was trained on: accuracy on such classes is not accuracy on new ones.
+
+    Classes are compared by name, without regard to case.
+
+    Args:
+      train, test: classes to train on, and classes to measure on.
+      allow: how the caller lets the user go on, for the message.
+
+    Raises:
+      ValueError: naming the classes that both have.
+
+    Example:
+      >>> data = ClassSet(jnp.zeros((4, 1)), np.array([0, 2]), np.array([2, 2]), ("cat", "dog"))
+      >>> check_disjoint(data.select(["cat"]), data.select(["dog"]))
+      >>> check_disjoint(data, data.select(["dog"]))
+      Traceback (most recent call last):
+      ValueError: 1 of the 1 classes of the test set are classes of the training set: 'dog'. ...
+    """
+    known = {name.strip().casefold() for name in train.names}
+    shared = [name for name in test.names if name.strip().casefold() in known]
+    if shared:
+        some = ", ".join(repr(name) for name in shared[:5]) + (" ..." if len(shared) > 5 else "")
+        raise ValueError(
+            f"{len(shared)} of the {len(test.names)} classes of the test set are classes of the training set: {some}. "
+            "The accuracy would be that of classes which were trained on. Divide the classes, for instance with "
+            f"`ClassSet.split`, or {allow}."
+        )
+
+
+def check_integers(name: str, tree: PyTree) -> None:
+    """Check that 64-bit integers of host arrays fit into the 32 bits that they have on the device.
+
+    Raises:
+      ValueError: naming the array and its largest value.
+
+    Example:
+      >>> check_integers("y", np.array([3_000_000_000]))
+      Traceback (most recent call last):
+      ValueError: `y` holds integers from 3000000000 to 3000000000, ...
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if isinstance(leaf, np.ndarray) and leaf.size and leaf.dtype.kind in "iu":
+            bounds = np.iinfo(jax.dtypes.canonicalize_dtype(leaf.dtype))
+            low, high = int(leaf.min()), int(leaf.max())
+            if low < bounds.min or high > bounds.max:
+                raise ValueError(
+                    f"`{name}{jax.tree_util.keystr(path)}` holds integers from {low} to {high}, but {bounds.dtype} on "
+                    f"the device ends at {bounds.max}, and larger ones would wrap round. Number them anew "
+                    '(`np.unique(a, return_inverse=True)`), or set `jax.config.update("jax_enable_x64", True)`.'
+                )
 
 
 def _check_lengths(name: str, batch: Batch) -> None:
@@ -30,27 +105,72 @@ def _check_lengths(name: str, batch: Batch) -> None:
         field: {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(part)} for field, part in batch._asdict().items()
     }
     num_x, num_y = lengths["x"], lengths["y"]
-    if len(num_x | num_y) != 1 or num_x == {()}:
-        count = lambda sizes: " and ".join(str(*size) or "scalar" for size in sorted(sizes))
+    if len(num_x) != 1 or num_x != num_y or num_x == {()}:
         raise ValueError(
-            f"`{name}` has {count(num_x)} inputs but {count(num_y)} targets. A Task is one episode with a leading "
+            f"`{name}` has {_count(num_x)} inputs but {_count(num_y)} targets. A Task is one episode with a leading "
             "axis [N]; a batch of tasks is stacked to [T, N, ...] and goes to `meta_step`."
         )
     if batch.weight is not None and lengths["weight"] != num_x:
         raise ValueError(
-            f"`{name}.weight` has shape {batch.weight.shape}, but there are {next(iter(num_x))[0]} examples."
+            f"`{name}.weight` has shape {jnp.shape(batch.weight)}, but there are {next(iter(num_x))[0]} examples."
         )
 
 
-def _check_values(name: str, batch: Batch) -> None:
+def _count(sizes: Iterable[tuple[int, ...]]) -> str:
+    return " and ".join(str(*size) or "scalar" for size in sorted(sizes)) or "no"
+
+
+def _check_labels(name: str, batch: Batch, num_ways: int | None) -> None:
+    """Check dtype and shape of the labels of a classification task."""
+    if batch.ways is not None and jnp.ndim(batch.ways) != 1:
+        raise ValueError(f"`{name}.ways` must be bool [W], one entry per class, got shape {jnp.shape(batch.ways)}.")
+    y = batch.y
+    width = num_ways if batch.ways is None else len(batch.ways)
+    if not hasattr(y, "dtype") or width is None:
+        return
+    per_token = (batch.weight is not None and jnp.ndim(batch.weight) > 1) or any(
+        jnp.shape(leaf)[: y.ndim] == y.shape and (jnp.ndim(leaf) > 2 or jnp.issubdtype(leaf.dtype, jnp.integer))
+        for leaf in jax.tree.leaves(batch.x)
+    )
+    if y.ndim == 2 and not per_token and y.shape[1] in (1, width):
+        column = y.shape[1] == 1
+        raise ValueError(
+            f"`{name}.y` is {'a column' if column else 'one-hot'} {y.shape}, but labels are integers [N] from 0 to "
+            f"{width - 1}: take `{'y[:, 0]' if column else 'y.argmax(-1)'}`."
+        )
+    if batch.ways is not None and not jnp.issubdtype(y.dtype, jnp.integer):
+        raise ValueError(
+            f"`{name}.y` is {y.dtype}, but a task with `ways` has integer labels from 0 to {width - 1}: take "
+            "`y.astype(int)`, or leave `ways` out if the targets are no labels."
+        )
+
+
+def _check_values(name: str, batch: Batch, num_ways: int | None) -> None:
+    """Check the values of examples that have a weight."""
+    check_integers(f"{name}.x", batch.x)
+    check_integers(f"{name}.y", batch.y)
     for leaf in jax.tree.leaves(batch.x):
-        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not bool(jnp.isfinite(leaf).all()):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not np.isfinite(_visible(leaf, batch.weight)).all():
             raise ValueError(f"`{name}.x` holds NaN or infinite values. Clean the data before sampling tasks from it.")
-    if batch.ways is not None and jnp.issubdtype(batch.y.dtype, jnp.integer):
-        num_ways, low, high = len(batch.ways), int(batch.y.min()), int(batch.y.max())
-        if low < 0 or high >= num_ways:
-            raise ValueError(
-                f"`{name}.y` has labels from {low} to {high}, but `ways` has length {num_ways}: "
-                f"labels are 0 to {num_ways - 1}. "
-                "Relabel the classes of each task, or make `ways` longer."
-            )
+    width = num_ways if batch.ways is None else len(batch.ways)
+    if width is None or not hasattr(batch.y, "dtype") or not jnp.issubdtype(batch.y.dtype, jnp.integer):
+        return
+    labels = _visible(batch.y, batch.weight)
+    if labels.size and (labels.min() < 0 or labels.max() >= width):
+        source = f"there are {width} outputs" if batch.ways is None else f"`ways` has length {width}"
+        raise ValueError(
+            f"`{name}.y` has labels from {labels.min()} to {labels.max()}, but {source}: "
+            f"labels are 0 to {width - 1}. Relabel the classes of each task, or make "
+            f"{'the model wider' if batch.ways is None else '`ways` longer'}."
+        )
+
+
+def _visible(values: Any, weight: Any) -> np.ndarray:
+    """Return the entries (by token where ``values`` are by token) whose weight is not 0."""
+    values = np.asarray(values)
+    if weight is None:
+        return values
+    shown = np.asarray(weight) != 0
+    if values.shape[: shown.ndim] != shown.shape:
+        shown = shown.reshape(len(shown), -1).any(1)
+    return values[shown]

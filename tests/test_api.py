@@ -64,7 +64,7 @@ ROOMS = {
     "callbacks": {"types"},
     "fit": {"types", "storage", "callbacks", "parallel", "step", "evaluation", "prefetch"},
     "testing": {"types", "losses", "step", "fit", "evaluation"},
-    "tasks": {"types"},
+    "tasks": {"types", "validation"},
     "datasets": {"types", "storage"},
     "checkpoint": {"types", "storage", "parallel"},
     "plots": {"types", "storage"},

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmeta.types import ClassSet, Key, PyTree, Task
+from jaxmeta.validation import check_integers
 
 from ._layout import Layout, Slots, layout
 from ._subsets import choose
@@ -146,6 +147,7 @@ def on_device(data: ClassSet) -> tuple[PyTree, jax.Array, jax.Array]:
     """Examples, starts and counts on the device; the shapes alone of what stays on the host are left as they are."""
     x, start, count = data.x, jnp.asarray(np.int32(data.start)), jnp.asarray(np.int32(data.count))
     if not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(x)):
+        check_integers("data.x", x)
         x = jax.tree.map(jnp.asarray, x)
         check_finite(x)
     return x, start, count
