@@ -42,9 +42,6 @@ def check_task(task: Any, *, num_ways: int | None = None) -> None:
                 _check_values(f"task.{name}", batch, num_ways)
     if isinstance(task.query, Batch) and 0 in jnp.shape(jax.tree.leaves(task.query.y)[0]):
         raise ValueError("`task.query` has no examples, so there is nothing to predict. Give at least one query.")
-    widths = [len(b.ways) for b in task if isinstance(b, Batch) and b.ways is not None]
-    if len(set(widths)) > 1:
-        raise ValueError(f"`task.support.ways` has length {widths[0]}, but `task.query.ways` has length {widths[1]}.")
 
 
 def check_disjoint(train: ClassSet, test: ClassSet, *, allow: str = "allow shared classes") -> None:

@@ -28,7 +28,6 @@ def task(y, *, x=X, ways=WAYS, weight=None):
         (task(Y.astype(jnp.float32)), "`task.support.y` is float32"),
         (task(jax.nn.one_hot(Y, 3)), r"one-hot \(6, 3\).*argmax"),
         (task(Y[:, None]), r"a column \(6, 1\)"),
-        (task(Y, ways=jnp.ones(4, bool)), "has length 4, but `task.query.ways` has length 3"),
         (task(Y, ways=jnp.ones((2, 3), bool)), "`task.support.ways` must be bool"),
         (task(Y, x=NAN), "NaN or infinite"),
         (task(np.full(6, 2**40), ways=None), "would wrap round"),
@@ -114,8 +113,7 @@ def test_classes_are_split_without_overlap(fractions, sizes):
         (lambda: DATA.split([0.2] * 5, jax.random.key(0)), "names 5 sets, but there are 4 classes"),
         (lambda: DATA.drop_small(5), "the largest class has 4 examples"),
         (lambda: DATA.drop_small(0), "`num_examples` must be at least 1"),
-        (lambda: jm.tasks.episodes(DATA.drop_small(2)._replace(x=np.full((10, 2), 2**40)), num_ways=2, num_shots=1, num_queries=1),
-         "`data.x` holds integers"),
+        (lambda: jm.tasks.batches(DATA._replace(x=np.full((10, 2), 2**40)), batch_size=2), "`data.x` holds integers"),
     ],
 )  # fmt: skip
 def test_errors(call, text):
