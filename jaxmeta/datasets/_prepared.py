@@ -1,9 +1,11 @@
-"""Decoded images, kept in the cache folder for as long as what they were made of stays as it is. Letters: M images."""
+"""Keep decoded images in the cache folder while the files they were made of stay the same. Letters: M images."""
 
 import hashlib
 import json
+import math
 import os
 import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +16,15 @@ from jaxmeta.storage import write_whole
 
 from ._files import cache_dir
 
+NOTES = 1 << 26  # bytes of a prepared file beside its images, at most
 _FORMAT = 1  # of a prepared file
 
 
 class Images(NamedTuple):
-    """What is asked for.
+    """A description of decoded images.
 
     Attributes:
-      about: what the images are made of, see `identity`, and how, as JSON has it.
+      about: the files that the images are made of, see `identity`, and the options of decoding, as JSON values.
       names: of the classes.
       shape: ``[M, h, w, c]``.
     """
@@ -32,7 +35,7 @@ class Images(NamedTuple):
 
 
 def prepared(path: Path, images: Images, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """What an earlier call left in a file, if it is what is asked for; else what is made now, which is left there."""
+    """Read the images that an earlier call kept in a file, if they are the same; else make them and keep them there."""
     x = load(path, images)
     if x is None:
         x = make()
@@ -45,8 +48,12 @@ def prepared(path: Path, images: Images, make: Callable[[], np.ndarray]) -> np.n
 
 
 def load(path: Path, images: Images) -> np.ndarray | None:
-    """The images in a prepared file, or None if it is missing, damaged, or about others."""
+    """Read the images in a prepared file; None if it is missing, damaged, or holds others."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > math.prod(images.shape) + NOTES:
+            return None
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             note = json.loads(str(file["about"]))
             if any(note.get(name) != value for name, value in {"format": _FORMAT, **images.about}.items()):
@@ -58,19 +65,19 @@ def load(path: Path, images: Images) -> np.ndarray | None:
 
 
 def place(name: str, source: Path) -> Path:
-    """Where images of a source are kept, one file for each name; a source that changes gets no second one."""
+    """Return the file that keeps images of a source, one for each name; a source that changes gets no second one."""
     return cache_dir() / "prepared" / f"{name}-{_digest([str(source.resolve())])[:8]}.npz"
 
 
 def identity(source: Path, files: Iterable[str] = ()) -> list[str]:
-    """What changes when a folder or a zip does: its path, and names, bytes and times of change of all its files.
+    """Identify the state of a folder or zip: its path, and names, sizes and times of change of all its files.
 
     Args:
       source: the folder or zip.
-      files: those that are taken from it, in their order.
+      files: the files that are read, in their order.
     """
-    found = [source] if source.is_file() else sorted(file for file in source.rglob("*") if file.is_file())
-    stats = ((file, file.stat()) for file in found)
+    present = [source] if source.is_file() else sorted(file for file in source.rglob("*") if file.is_file())
+    stats = ((file, file.stat()) for file in present)
     lines = (f"{os.path.relpath(file, source)} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats)
     return [str(source.resolve()), _digest(lines), _digest(files)]
 
