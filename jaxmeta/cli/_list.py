@@ -13,7 +13,7 @@ from jaxmeta.runs._names import near
 
 What = Literal["recipes", "algorithms", "datasets", "tasks", "backbones"]
 KINDS: tuple[What, ...] = ("recipes", "algorithms", "datasets", "tasks", "backbones")
-HELPERS = frozenset(("initializer", "load", "ClassSplit", "check_disjoint"))  # public, but none of the kinds
+HELPERS = frozenset(("initializer", "load", "ClassSplit"))  # public, but none of the kinds
 
 
 def list_names(args: list[str]) -> int:

@@ -5,7 +5,6 @@ Importing this package downloads nothing and loads neither Pillow nor tensorflow
 
 from ._arrays import from_arrays as from_arrays
 from ._class_splits import ClassSplit as ClassSplit
-from ._class_splits import check_disjoint as check_disjoint
 from ._folder import from_folder as from_folder
 from ._grocery import grocery as grocery
 from ._omniglot import omniglot as omniglot
@@ -15,5 +14,5 @@ from ._tfds import from_tfds as from_tfds
 
 __all__ = [
     "load", "omniglot", "grocery", "published_split", "from_folder", "from_arrays", "from_tfds",
-    "ClassSplit", "check_disjoint",
+    "ClassSplit",
 ]  # fmt: skip

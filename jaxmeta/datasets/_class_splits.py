@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxmeta.types import ClassSet
 
@@ -184,7 +184,8 @@ def split_by_name(classes: Iterable[str], split: ClassSplit, where: str) -> dict
 def check_shared(parts: Mapping[str, Iterable[str]], where: str, *, allow: bool = False) -> list[str]:
     """Refuse classes that are in two parts; return a sentence for each pair of parts if they are allowed.
 
-    Names that are whole numbers are labels, which may stand for other classes in each part; they are not compared.
+    Names are compared without regard to case. Names that are whole numbers are labels, which may stand for other
+    classes in each part; they are not compared.
 
     Args:
       parts: part -> names of its classes.
@@ -195,16 +196,15 @@ def check_shared(parts: Mapping[str, Iterable[str]], where: str, *, allow: bool 
       >>> check_shared({"train": ["cat", "dog"], "test": ["cat"]}, "photos", allow=True)
       ["1 of the 1 classes of 'test' is also in 'train' (cat)"]
     """
-    sets = {part: {name for name in names if not name.isdecimal()} for part, names in parts.items()}
-    total = {part: len(names) for part, names in sets.items()}
+    sets = {part: {name.casefold(): name for name in names if not name.isdecimal()} for part, names in parts.items()}
     notes: list[str] = []
     for first, second in (("train", "test"), ("train", "val"), ("val", "test")):
-        shared = sorted(sets.get(first, set()) & sets.get(second, set()))
+        shared = sorted(name for key, name in sets.get(second, {}).items() if key in sets.get(first, {}))
         if not shared:
             continue
         verb = "is" if len(shared) == 1 else "are"
         more = f" and {len(shared) - MOST} more" if len(shared) > MOST else ""
-        said = f"{len(shared)} of the {total[second]} classes of {second!r} {verb} also in {first!r}"
+        said = f"{len(shared)} of the {len(sets[second])} classes of {second!r} {verb} also in {first!r}"
         said += f" ({', '.join(shared[:MOST])}{more})"
         if not allow:
             raise ValueError(
@@ -214,28 +214,6 @@ def check_shared(parts: Mapping[str, Iterable[str]], where: str, *, allow: bool 
             )
         notes.append(said)
     return notes
-
-
-def check_disjoint(train: Any, test: Any, *, allow_shared_classes: bool = False) -> list[str]:
-    """Refuse to train and test on the same classes.
-
-    Args:
-      train, test: class sets or samplers, compared by their ``names``; what has no names is not compared.
-      allow_shared_classes: return sentences in place of the error.
-
-    Raises:
-      ValueError: if a class, by its name, is in both.
-
-    Example:
-      >>> import numpy as np
-      >>> from jaxmeta import datasets
-      >>> cats = datasets.from_arrays(np.zeros((2, 3)), ["cat", "cat"])
-      >>> check_disjoint(cats, cats)
-      Traceback (most recent call last):
-      ValueError: The tasks: 1 of the 1 classes of 'test' is also in 'train' (cat). Accuracy on them ...
-    """
-    names = {"train": getattr(train, "names", None) or (), "test": getattr(test, "names", None) or ()}
-    return check_shared(names, "The tasks", allow=allow_shared_classes)
 
 
 def _without_folders(names: Sequence[str], split: ClassSplit, path: Path, argument: str) -> SplitClasses:

@@ -109,7 +109,7 @@ def test_a_class_may_be_called_train(tmp_path):
 
 
 REFUSED = {
-    "shared": (several("train/cat", "train/dog", "test/dog", "test/cow"), "1 of the 2 classes of 'test' is also in"),
+    "shared": (several("train/cat", "train/Dog", "test/dog", "test/cow"), "1 of the 2 classes of 'test' is also in"),
     "twice": (several("train/cat", "Training/dog", "test/cow"), "two folders for 'train': 'Training' and 'train'"),
     "inside": (several("cat/train", "cat/test", "dog/train", "dog/test"), "has folders test and train inside 'cat'"),
     "no classes": (several("train", "test"), "'train/0.png' in .* is in no class folder"),
@@ -149,12 +149,3 @@ def test_small_classes_are_left_out_on_request(tmp_path):
     assert explain(Path(path), "x", split) == "left out, with fewer than 2 images: ant (1)"
     with pytest.raises(ValueError, match="has no class of 4 images"):
         datasets.load(path, "test", class_split=ClassSplit(min_images=4))
-
-
-def test_two_class_sets_may_not_share_classes():
-    a, b = (datasets.from_arrays(np.zeros((2, 3)), names) for names in (["ant", "bee"], ["bee", "cow"]))
-    with pytest.raises(ValueError, match=r"1 of the 2 classes of 'test' is also in 'train' \(bee\)"):
-        datasets.check_disjoint(a, b)
-    assert len(datasets.check_disjoint(a, b, allow_shared_classes=True)) == 1
-    numbered = datasets.from_arrays(np.zeros((2, 3)), [0, 1])
-    assert datasets.check_disjoint(numbered, numbered) == [] == datasets.check_disjoint(a, object())
