@@ -1,11 +1,20 @@
-"""What all tests share: strictness, two CPU devices, float64 on request, real data where it is present."""
+"""Set up all tests: strictness, two CPU devices, shared compiled programs, float64 on request, real data if present."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from itertools import count
 from pathlib import Path
 
 # Tests compile much and compute little.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+# Both workers, and the commands that tests start, share compiled programs through a folder of this session.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxmeta-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -21,7 +30,7 @@ MODULES = count(1)
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
-    """XLA crashed in a worker that kept thousands of programs, which take gigabytes; common ones stay a while."""
+    """Clear compiled programs after every third file: thousands of them take gigabytes, and XLA has crashed."""
     yield
     if next(MODULES) % 3 == 0:
         jax.clear_caches()
@@ -29,14 +38,14 @@ def forget_programs():
 
 @pytest.fixture
 def x64():
-    """float64 within one test."""
+    """Use float64 within one test."""
     with jax.enable_x64(True):
         yield
 
 
 @pytest.fixture(scope="module")
 def own_cache(tmp_path_factory):
-    """Compiled programs are shared between the runs of a file's tests, and left nowhere else."""
+    """Keep what commands cache within the tests of one file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXMETA_CACHE", str(tmp_path_factory.mktemp("cache")))
         before = jax.config.jax_compilation_cache_dir
@@ -46,7 +55,7 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture
 def omniglot_dir() -> Path:
-    """The folder of the real Omniglot zips; skips, saying why, where it is not there."""
+    """Return the folder of the real Omniglot zips, or skip the test."""
     path = SHARED_DATA / "omniglot"
     if not (path / "images_background.zip").exists():
         pytest.skip("the real Omniglot zips are not there: expected shared/data/omniglot beside the repository")

@@ -1,52 +1,59 @@
-"""How the pages are made: one table for README and site, mathematics as MathML, docstrings as mkdocstrings reads them.
+"""Build the pages: tables of results, mathematics as MathML, docstrings as mkdocstrings reads them.
 
-Nothing is fetched, when the site is built or when it is read. Never imported by the library.
+Nothing is fetched, neither when the site is built nor when it is read. The library never imports this file.
 """
 
 import html
+import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import griffe
 from latex2mathml.converter import convert
 
-ROOT = Path(__file__).parents[1]
+SHIM = "https://unpkg.com/iframe-worker/shim"  # of material's plugin `offline`
 TEX = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
 
 
-def on_page_markdown(markdown: str, **context) -> str:
-    """Fills ``<!-- README: Heading -->`` with the tables below that heading; names files that are not on the site."""
-    markdown = re.sub(r"<!-- README: (.+?) -->", lambda found: readme_tables(found[1]), markdown)
+def on_page_markdown(markdown: str, **context: Any) -> str:
+    """Put tables in place of ``<!-- results: NAME -->``; show links to files outside the site as their paths."""
+    markdown = re.sub(r"<!-- results: (\w+) -->", lambda match: _results().table(match[1]), markdown)
     return re.sub(r"\[([^\]]+)\]\((?:\.\./)+((?:benchmarks|jaxmeta|notebooks|tests)/[^)]+)\)", r"\1 `\2`", markdown)
 
 
-def on_page_content(content: str, **context) -> str:
-    """Turns LaTeX into MathML, which browsers draw by themselves."""
+def on_page_content(content: str, **context: Any) -> str:
+    """Turn LaTeX into MathML, which browsers draw without a script."""
     return TEX.sub(_mathml, content)
 
 
-def readme_tables(heading: str) -> str:
-    """From the first row of the README's section to the last one.
-
-    Raises:
-      ValueError: if there is no such section, or no table in it.
-    """
-    text = (ROOT / "README.md").read_text()
-    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.S | re.M)
-    rows = re.search(r"^\|.*\|$", found[1], re.S | re.M) if found else None
-    if rows is None:
-        raise ValueError(f"README.md has no section {heading!r} with a table; a page of the site shows it.")
-    return rows[0]
+def on_post_page(output: str, *, page: Any, **context: Any) -> str:
+    """Serve the script that lets search work without a server from this site instead of a public host."""
+    return output.replace(SHIM, "../" * page.url.count("/") + "assets/offline_worker.js")
 
 
-def _mathml(found: re.Match) -> str:
-    return convert(html.unescape(found[2]), display="inline" if found[1] == "span" else "block")
+def on_post_template(output: str, **context: Any) -> str:
+    """Do the same for 404.html, which a server shows at any depth: from the root."""
+    return output.replace(SHIM, "/assets/offline_worker.js")
+
+
+def _results() -> Any:
+    """Return the module beside this one; the folder is no package."""
+    spec = importlib.util.spec_from_file_location("_results", Path(__file__).with_name("_results.py"))
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _mathml(match: re.Match[str]) -> str:
+    return convert(html.unescape(match[2]), display="inline" if match[1] == "span" else "block")
 
 
 class Examples(griffe.Extension):
-    """Calls the section ``Example:`` of our docstrings as griffe knows it, and keeps comments about doctests out."""
+    """Rename the section ``Example:`` of our docstrings to griffe's, and leave out comments about doctests."""
 
-    def on_object(self, *, obj: griffe.Object, **context) -> None:
+    def on_object(self, *, obj: griffe.Object, **context: Any) -> None:
         if obj.docstring:
             text = re.sub(r"^(\s*)Example:$", r"\1Examples:", obj.docstring.value, flags=re.M)
             obj.docstring.value = re.sub(r"  # doctest: .*$", "", text, flags=re.M)

@@ -1,4 +1,4 @@
-"""The pages: their code runs as written, on fewer steps; the reference has every public name; the site builds."""
+"""Run the code of the pages on fewer steps; check that the reference has every public name and that the site builds."""
 
 import functools
 import os
@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,12 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
 
-LONG = {"tutorial.md", "howto/algorithm.md", "howto/memory.md", "migration.md"}  # they compile much
+LONG = {
+    "tutorials/first_learner.md",
+    "howto/algorithm.md",
+    "howto/memory.md",
+    "howto/migration.md",
+}  # they compile much
 
 
 @pytest.mark.parametrize(
@@ -110,7 +115,21 @@ def test_commands_name_what_there_is(command, capsys):
     assert [flag for flag in flags if flag not in shown] == []
 
 
-@pytest.mark.skipif(find_spec("mkdocs") is None, reason='the site is not built: `pip install -e ".[docs]"` is missing')
+def test_every_table_of_results_is_on_a_page():
+    shown = set(re.findall(r"<!-- results: (\w+) -->", "\n".join(PAGES.values())))
+    spec = spec_from_file_location("_results", ROOT / "docs/_results.py")
+    assert spec and spec.loader
+    results = module_from_spec(spec)
+    spec.loader.exec_module(results)
+    assert shown == set(results.TABLES)
+    for name in shown:
+        rows = [line for line in results.table(name).splitlines() if line.startswith("|")]
+        assert len(rows) > 2 and len({line.count(" | ") for line in (rows[0], *rows[2:])}) == 1
+
+
+@pytest.mark.skipif(
+    find_spec("mkdocs") is None, reason='the site is not built: `pip install "jaxmeta[docs]"` is missing'
+)
 def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     done = subprocess.run(
@@ -119,4 +138,6 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "reference/algorithms.html").read_text()
     assert "<math" in page and 'id="jaxmeta.maml"' in page and "fonts.googleapis" not in page
-    assert "Finn et al., 2017" in (tmp_path / "algorithms.html").read_text()  # the README's table
+    assert "98.1 ± 0.4" in (tmp_path / "results/accuracy.html").read_text()  # a table of benchmarks/results
+    fetched = r"""<(?:script|link|img|iframe)[^>]*(?:src|href)="https?://"""
+    assert not [page.name for page in tmp_path.rglob("*.html") if re.search(fetched, page.read_text())]

@@ -51,6 +51,26 @@ def test_episodes_tell_right_from_wrong(tmp_path, images):
     assert pixels(tmp_path / "episodes.png").std() > 5
 
 
+def test_episodes_of_many_shots_show_each_class_by_name(images):
+    tasks, outputs = images
+    many = tasks._replace(support=Batch(tasks.query.x, np.sort(tasks.query.y, 1)))
+    names = [[f"Magi.{k}/character{w:02d}" for w in range(5)] for k in range(3)]
+    figure = plots.episodes(many, outputs, num_queries=5, num_support=10, names=names)
+    titles = [axis.get_title() for axis in figure.axes[:10]]
+    assert titles == [f"Magi…er0{w}" for w in range(5) for _ in range(2)]  # two of each, in order
+    assert len(figure.axes) == 3 * (10 + 1 + 5)
+    with pytest.raises(ValueError, match="`names` has 1 entries for 3 tasks"):
+        plots.episodes(many, outputs, names=names[:1])
+
+
+def test_long_names_of_siblings_stay_different():
+    siblings = [f"Alphabet_{'of_the_' * 8}Magi/{kind}/sheet" for kind in ("character01", "character02")]
+    figure = plots.confusion([0, 1], [0, 1], [*siblings, "x" * 99])
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert len(set(names)) == 3 and all(len(name) <= 32 for name in names)
+    assert "character01" in names[0] or "1/sheet" in names[0]
+
+
 def test_one_episode(images):
     tasks, outputs = images
     single = Task(*(Batch(batch.x[0], batch.y[0]) for batch in tasks))

@@ -29,7 +29,7 @@ class Collective(NamedTuple):
     """
 
     kind: str
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
     bytes: int
     looped: bool = False
     among: int = 0

@@ -9,10 +9,10 @@ from ._canvas import BLUE, UNITS, Path, figure_of, finish, label
 
 
 def adaptation_curve(curve: Mapping[int, Mapping[str, Any]], path: Path = None, *, title: str = "") -> Any:
-    """A metric against inner steps, with 95 % intervals.
+    """Draw each metric against inner steps, with 95 % intervals.
 
     Args:
-      curve: what `jaxmeta.adaptation_curve` returns, ``{num_steps: {"name": Estimate}}``.
+      curve: the result of `jaxmeta.adaptation_curve`, ``{num_steps: {"name": Estimate}}``.
       path: where to save.
       title: above the figure.
     """
@@ -20,7 +20,7 @@ def adaptation_curve(curve: Mapping[int, Mapping[str, Any]], path: Path = None, 
     figure, axes = figure_of(1, len(curve[steps[0]]), 4.6, 3.4, title)
     for axis, name in zip(axes[0], curve[steps[0]], strict=True):
         unit, scale = UNITS.get(name, (label(name), 1.0))
-        mean, ci95 = (scale * np.array([getattr(curve[k][name], what) for k in steps]) for what in ("mean", "ci95"))
+        mean, ci95 = (scale * np.array([getattr(curve[k][name], field) for k in steps]) for field in ("mean", "ci95"))
         axis.errorbar(steps, mean, ci95, color=BLUE, marker="o", markersize=4, capsize=3)
         axis.set(xlabel="inner steps", ylabel=f"{unit}, {curve[steps[0]][name].num_tasks} tasks")
         axis.set_xticks(steps if len(steps) < 12 else steps[:: len(steps) // 8])

@@ -1,6 +1,7 @@
-"""What pictures share: the figure, its colours, and strangers' words on it."""
+"""Shared by all pictures: the figure, its colours, and names from anywhere as text."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ Path = str | os.PathLike[str] | None
 
 
 def figure_of(rows: int, columns: int, width: float, height: float, title: str) -> tuple[Any, np.ndarray]:
-    """A figure of ``rows`` times ``columns`` axes, each ``width`` by ``height`` inches."""
+    """Return a figure of ``rows`` times ``columns`` axes, each ``width`` by ``height`` inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * columns, height * rows + 0.6), dpi=120, layout="constrained")
@@ -25,7 +26,7 @@ def figure_of(rows: int, columns: int, width: float, height: float, title: str) 
 
 
 def finish(figure: Any, path: Path, *, spines: bool = False) -> Any:
-    """The figure without the lines nobody needs, saved where that is asked."""
+    """Remove the upper and right line of each axis, save the figure if there is a path, and return it."""
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(spines)
     if isinstance(path, str | os.PathLike) and is_remote(path):
@@ -37,28 +38,65 @@ def finish(figure: Any, path: Path, *, spines: bool = False) -> Any:
 
 
 def escaped(text: str) -> str:
-    """Text in which ``$`` is a dollar and not the beginning of mathematics."""
+    """Return text in which ``$`` is a dollar and does not begin mathematics."""
     return text.replace("$", r"\$")
 
 
 def label(text: Any, most: int = 40) -> str:
-    """A name from anywhere as one short line that is drawn as it reads; legends leave out what begins with a low line.
+    """Return a name from anywhere as one short line, drawn as it reads.
+
+    A name that begins with an underscore gets an invisible space before it: legends leave such names out.
 
     Example:
       >>> label("cost in $"), label("a" * 50, 5), label("two\\nlines")
       ('cost in \\\\$', 'aaaa…', 'two lines')
     """
-    line = "".join(c if c.isprintable() else " " for c in str(text))
+    line = _one_line(text)
     text = escaped(line if len(line) <= most else line[: most - 1] + "…")
     return f"\u200b{text}" if text.startswith("_") else text
 
 
+def distinct_labels(names: Iterable[Any], most: int = 40) -> list[str]:
+    """Return names as `label` does, but shortened so that names that differ stay different.
+
+    A long name keeps its beginning and its end; of names that still look alike the common beginning is left out.
+
+    Example:
+      >>> distinct_labels(["Magi/character01", "Magi/character02"], 8)
+      ['Mag…er01', 'Mag…er02']
+    """
+    lines = [_one_line(name) for name in names]
+    short = _told_apart(sorted(set(lines)), most)
+    return [label(short[line], most) for line in lines]
+
+
+def _told_apart(lines: list[str], most: int) -> dict[str, str]:
+    """Map each of some different lines to at most ``most`` letters."""
+    head = (most - 1) // 2
+    middle = {line: line if len(line) <= most else line[:head] + "…" + line[head + 1 - most :] for line in lines}
+    groups: dict[str, list[str]] = {}
+    for line, text in middle.items():
+        groups.setdefault(text, []).append(line)
+    for alike in groups.values():
+        if len(alike) > 1:  # they differ in the middle: begin where they do
+            start = len(os.path.commonprefix(alike))
+            rest = {line: line[start:] for line in alike}
+            cut = {text: text[: most - 1] for text in rest.values()}
+            shorter = _told_apart(sorted(set(rest.values())), most - 1) if start else cut
+            middle |= {line: "…" + shorter[rest[line]] for line in alike}
+    return middle
+
+
+def _one_line(text: Any) -> str:
+    return "".join(c if c.isprintable() else " " for c in str(text))
+
+
 def letter(number: Any) -> str:
-    """What a class is called that has no name: A, B, C ..., and numbers after Z."""
+    """Return a name for a class without one: A, B, C ..., and numbers after Z."""
     return chr(ord("A") + int(number)) if int(number) < 26 else str(int(number))
 
 
 def shown(image: Any) -> np.ndarray:
-    """An image in [0, 1] as it is drawn: ``[H, W]``, or ``[H, W, 3]`` in colour."""
+    """Return an image in [0, 1] as matplotlib draws it: ``[H, W]``, or ``[H, W, 3]`` in colour."""
     image = np.asarray(image, np.float32)
     return np.clip(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image, 0, 1)

@@ -1,13 +1,13 @@
-"""Which classes are taken for which."""
+"""Confusion matrices: which classes are mistaken for which."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ._canvas import Path, figure_of, finish, label, letter, shown
+from ._canvas import Path, distinct_labels, figure_of, finish, letter, shown
 
-MOST_COUNTS, MOST_NAMES = 25, 60  # classes up to which numbers and names can be read
+MOST_COUNTS, MOST_NAMES = 25, 60  # numbers and names stay legible up to so many classes
 
 
 def confusion(
@@ -19,12 +19,12 @@ def confusion(
     images: Any = None,
     title: str = "",
 ) -> Any:
-    """The confusion matrix: a row for each true class, its colours the shares, its numbers the counts.
+    """Draw the confusion matrix: a row for each true class. Colours are shares, numbers are counts.
 
     Args:
       predicted: labels ``[...]``, or outputs ``[..., W]`` whose largest entry is the label.
       true: labels ``[...]``, whole numbers from 0.
-      names: of the W classes; letters by default.
+      names: names of the W classes; letters by default. Long ones are shortened so that they stay different.
       path: where to save.
       images: one of each class, ``[W, ...]`` as for `episodes`, drawn beside its name.
       title: above the figure.
@@ -39,7 +39,7 @@ def confusion(
     counts = _counts(np.asarray(predicted), np.asarray(true), names)
     num_ways = len(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    texts = [label(name, 32) for name in names or map(letter, range(num_ways))] if num_ways <= MOST_NAMES else []
+    texts = distinct_labels(names or map(letter, range(num_ways)), 32) if num_ways <= MOST_NAMES else []
     side, margin = float(np.clip(0.4 * num_ways, 2.6, 12)), 0.075 * max(map(len, texts), default=0)
     figure, ((axis,),) = figure_of(1, 1, side + margin + 1.8, side + margin + 0.6, title)
     picture = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -53,7 +53,7 @@ def confusion(
 
 
 def _name(axis: Any, texts: list[str], images: Any) -> None:
-    """The classes' names along both sides, and a picture between each name and its row or column."""
+    """Write the classes' names along both sides, and draw a picture between each name and its row or column."""
     steep = max(map(len, texts), default=0) > 2
     axis.set_xticks(range(len(texts)), texts, fontsize=8, rotation=90 if steep else 0)
     axis.set_yticks(range(len(texts)), texts, fontsize=8)
@@ -78,7 +78,7 @@ def _thumbnail(image: Any, at: tuple[int, int], side: Any, place: tuple[float, f
 
 
 def _counts(predicted: np.ndarray, true: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
-    """``[W, W]``: how often the class of a row was taken for that of a column."""
+    """Return ``[W, W]``: how often the class of a row was predicted as that of a column."""
     num_ways = predicted.shape[-1] if predicted.ndim == true.ndim + 1 else None
     predicted = predicted if num_ways is None else predicted.argmax(-1)
     if predicted.shape != true.shape or not true.size:

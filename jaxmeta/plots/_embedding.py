@@ -1,13 +1,13 @@
-"""Where a network puts examples of each class."""
+"""Maps of an embedding: where a network puts the examples of each class."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ._canvas import COLOURS, MARKERS, Path, figure_of, finish, label, letter
+from ._canvas import COLOURS, MARKERS, Path, distinct_labels, figure_of, finish, letter
 
-MOST_NAMES = 25  # classes up to which a legend can be read
+MOST_NAMES = 25  # a legend stays legible up to so many classes
 
 
 def embedding_map(
@@ -19,17 +19,17 @@ def embedding_map(
     names: Sequence[str] | None = None,
     title: str = "",
 ) -> Any:
-    """Features on their two principal components, a colour and shape for each class, its prototype as a star.
+    """Draw features on their two principal components: a colour and shape for each class, its prototype as a star.
 
-    The plane is the one in which the features differ most; axes say how much of their variance it shows. Distances
-    that it hides are not seen, so classes that overlap here may well be apart.
+    The plane is the one in which the features vary most, and the axes say how much of the variance it shows. Classes
+    that overlap in it may be apart in directions that it does not show.
 
     Args:
       features: ``[N, ...]``, flattened to ``[N, D]``.
       labels: the class of each, whole numbers ``[N]`` from 0.
       prototypes: ``[W, ...]`` of the same features, or None.
       path: where to save.
-      names: of the W classes; letters by default.
+      names: names of the W classes; letters by default.
       title: above the figure.
 
     Raises:
@@ -46,11 +46,12 @@ def embedding_map(
     _check(z, y, centres, names)
     axes, shares = _plane(z)
     figure, ((axis,),) = figure_of(1, 1, 6.2, 4.4, title)
+    texts = distinct_labels(names if names is not None else map(letter, range(int(y.max()) + 1)), 32)
     has_legend = len(np.unique(y)) <= MOST_NAMES
     for w in np.unique(y):
         style = {"color": COLOURS[w % len(COLOURS)], "zorder": 2}
         shape = MARKERS[(w + w // len(COLOURS)) % len(MARKERS)]  # a pair that comes again after a hundred classes
-        name = label(names[w] if names is not None else letter(w), 32)
+        name = texts[w]
         axis.scatter(*_on(axes, z, z[y == w]), s=24, marker=shape, alpha=0.7, linewidth=0, label=name, **style)
         if centres is not None and w < len(centres):
             axis.scatter(*_on(axes, z, centres[w : w + 1]), s=190, marker="*", edgecolor="black", **style)
@@ -79,12 +80,12 @@ def _check(z: np.ndarray, y: np.ndarray, centres: np.ndarray | None, names: Sequ
 
 
 def _on(axes: np.ndarray, z: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points in the plane ``axes`` through the mean of ``z``, ``[2, N]``."""
+    """Return points in the plane ``axes`` through the mean of ``z``, ``[2, N]``."""
     return axes @ (points - z.mean(0)).T
 
 
 def _plane(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two directions ``[2, D]`` in which ``z`` ``[N, D]`` varies most, and their shares of its variance."""
+    """Return the two directions ``[2, D]`` in which ``z`` ``[N, D]`` varies most, and their shares of its variance."""
     _, sizes, axes = np.linalg.svd(z - z.mean(0), full_matrices=False)
     shares = sizes**2 / max(float((sizes**2).sum()), np.finfo(float).tiny)
     missing = max(2 - len(sizes), 0)  # of features with one dimension, or a single example

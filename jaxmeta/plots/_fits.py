@@ -11,7 +11,7 @@ from ._canvas import BLUE, GREY, ORANGE, RIGHT, Path, figure_of, finish, label
 
 
 def fits(tasks: Task, grid: Any, curves: Mapping[str, Any], path: Path = None, *, title: str = "") -> Any:
-    """What a regressor believes before and after adaptation, over the points it has seen and those it is asked.
+    """Draw predictions of a regressor before and after adaptation, over its support points and the true function.
 
     Args:
       tasks: a stack ``[T, ...]`` of tasks with one input and one output.

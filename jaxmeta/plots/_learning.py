@@ -11,10 +11,10 @@ History = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 def learning_curve(history: History, path: Path = None, *, title: str = "") -> Any:
-    """Loss and metric over meta-steps, with the validation's estimates and their intervals.
+    """Draw loss and metric over meta-steps, with the estimates of validation and their intervals.
 
     Args:
-      history: what `fit` returns, or a list of rows such as those of ``metrics.jsonl``.
+      history: the history that `fit` returns, or a list of rows such as those of ``metrics.jsonl``.
       path: where to save, by suffix PNG, PDF or SVG.
       title: above the figure.
 
@@ -33,7 +33,7 @@ def learning_curve(history: History, path: Path = None, *, title: str = "") -> A
 
 
 def learning_curves(histories: Mapping[str, History], path: Path = None, *, title: str = "") -> Any:
-    """The curves of several runs over each other: validation's estimates where a run has them, else training's.
+    """Draw the curves of several runs over each other: of validation where a run has it, else of training.
 
     Args:
       histories: by the runs' names, each as for `learning_curve`.
@@ -62,7 +62,7 @@ def learning_curves(histories: Mapping[str, History], path: Path = None, *, titl
 
 
 def _draw_run(axes: Any, columns: dict[str, np.ndarray], names: list[str], i: int) -> Any:
-    """One run on every axis: the handle of its legend."""
+    """Draw one run on every axis and return the handle for the legend."""
     from matplotlib.lines import Line2D
 
     style: dict[str, Any] = {
@@ -81,12 +81,12 @@ def _draw_run(axes: Any, columns: dict[str, np.ndarray], names: list[str], i: in
 
 
 def _entry(name: str, columns: dict[str, np.ndarray]) -> str:
-    """What the legend says of a run."""
+    """Return the text of a run in the legend."""
     return f"{label(name)} ({'validation' if 'eval/step' in columns else 'training'} tasks)"
 
 
 def _shown(runs: list[dict[str, np.ndarray]]) -> list[str]:
-    """The metrics worth an axis."""
+    """Return the metrics that get an axis."""
     names = [n for n in ("accuracy", "mse", "loss") if any(n in columns for columns in runs)]
     return [n for n in names if n != "loss" or "mse" not in names]  # the same numbers twice
 
@@ -100,7 +100,7 @@ def _scale(axis: Any, runs: list[dict[str, np.ndarray]], name: str) -> None:
 
 
 def _columns(history: Any) -> dict[str, np.ndarray]:
-    """Rows or a history as columns; a validation has its own, shorter ones."""
+    """Return rows or a history as columns; those of validation are shorter."""
     if isinstance(history, Mapping):
         return {name: np.asarray(values, float) for name, values in history.items()}
     rows = [dict(row) for row in history]
@@ -134,7 +134,7 @@ def _over_seeds(values: np.ndarray) -> np.ndarray:
 
 
 def _smooth(values: np.ndarray) -> np.ndarray | None:
-    """A centred running mean over a twentieth of the curve; None where it is too short to need one."""
+    """Return a centred running mean over a twentieth of the curve, or None if the curve is short."""
     half = len(values) // 40
     if half < 1:
         return None
