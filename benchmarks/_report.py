@@ -1,4 +1,4 @@
-"""What every benchmark writes: its table, and JSON with command, hardware, versions and commit."""
+"""Write the results of a benchmark: its table, and JSON with command, hardware, versions and commit."""
 
 import json
 import os
@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def about() -> dict[str, Any]:
-    """Where and with what the figures were made."""
+    """Return command, hardware, versions and commit of the figures."""
     from jaxmeta.runs._machine import hardware
 
     return {
@@ -27,7 +27,7 @@ def about() -> dict[str, Any]:
 
 
 def write(name: str, rows: list[dict[str, Any]], notes: Sequence[str] = ()) -> None:
-    """Prints the rows as a table, with notes beneath, and writes them to ``results/<name>.json``."""
+    """Print the rows as a table with notes below, and write them to ``results/<name>.json``."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for row in rows:

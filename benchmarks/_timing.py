@@ -1,6 +1,6 @@
-"""Contenders take turns on the same inputs; the time is the median, the spread half the interquartile range.
+"""Time contenders in turns on the same inputs: the median, and half the interquartile range as spread.
 
-Beside the seconds that passed are those of the process on its cores, ``"cpu"``, which other work disturbs less.
+``"cpu"`` is the time of the process on its cores, which other work disturbs less.
 """
 
 import time
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def alternate(contenders: dict[str, Callable[[], object]], *, turns: int = 7, budget: float = 0.0) -> dict[str, dict]:
-    """Seconds of every contender: ``turns`` rounds after one to warm up, more while they took less than ``budget``."""
+    """Time each contender in at least ``turns`` rounds after a warm-up, until ``budget`` seconds are over."""
     for run in contenders.values():
         run()
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}

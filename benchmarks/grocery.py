@@ -2,17 +2,17 @@
 
     python benchmarks/grocery.py --data-dir DIR
 
-Two runs of the recipe `photographs` (half an hour each on two busy cores), made in a folder and gone on with there;
-one seed each. The split by coarse class is this library's own, so no paper has a figure.
+Two runs of the recipe `photographs`, half an hour each on two busy cores, one seed each. Started again, they are
+resumed. The split by coarse class is this library's own, so no paper has a figure.
 """
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from _report import write
-
-from jaxmeta.cli import main as jaxmeta
 
 RUNS = {
     "conv4": ["--num-train-ways", "10", "--num-queries", "5", "--num-steps", "800", "--test-tasks", "600"],
@@ -20,13 +20,18 @@ RUNS = {
 }
 
 
+def jaxmeta(*arguments: str) -> None:
+    """Run the command."""
+    subprocess.run([sys.executable, "-m", "jaxmeta", *arguments], check=True)
+
+
 def row(backbone: str, flags: list[str], folder: Path, data_dir: str) -> dict:
-    """What a run measured, and what it took; trained first, or further, where it has not ended."""
+    """Return the figures of a run and its cost. Train it first, or resume it, if it has not ended."""
     about = ["--dataset", "grocery", "--data-dir", data_dir, "--backbone", backbone, *flags]
     if not (folder / "config.json").is_file():
-        jaxmeta(["train", "photographs", *about, "--checkpoint-every", "100", "--out", str(folder)])
+        jaxmeta("train", "photographs", *about, "--checkpoint-every", "100", "--out", str(folder))
     elif not (folder / "results.json").is_file():
-        jaxmeta(["train", "--resume", str(folder)])
+        jaxmeta("train", "--resume", str(folder))
     results = json.loads((folder / "results.json").read_text())
     seconds = json.loads((folder / "timing.jsonl").read_text().splitlines()[-1])["seconds"]
     found = {measured["name"]: measured for measured in results["rows"]}

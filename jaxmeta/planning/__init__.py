@@ -1,4 +1,4 @@
-"""What a meta-step will need on devices that are not there: memory, arithmetic, communication."""
+"""Predict the memory, arithmetic and communication of a meta-step on devices that are not there."""
 
 from ._collectives import Collective as Collective
 from ._plan import Memory as Memory

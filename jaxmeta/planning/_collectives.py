@@ -1,4 +1,4 @@
-"""The communication in a compiled program, read off its text."""
+"""Read the communication of a compiled program from its text."""
 
 import math
 import re
@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|ragged-all-to-all|collective-permute|collective-broadcast"
-# `%name = type operation(`; of an operation in two halves, `-start` and `-done`, the second has the result's type, the
-# first the groups.
+# `%name = type operation(`. Of an operation in two halves, `-start` has the groups and `-done` the result's type.
 OPERATION = re.compile(rf" = (?P<type>.+?) (?P<kind>{KINDS})(-done)?\(")
 START = re.compile(rf"(?P<name>%[\w.-]+) = .+? (?:{KINDS})-start\(")
 STARTED = re.compile(r"-done\(.*?(?P<name>%[\w.-]+)")
 ARRAY = re.compile(r"\b(?P<dtype>pred|[a-z]+\d+\w*)\[(?P<shape>[\d,]*)\]")
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?(?P<name>[\w.-]+) \(.*\{$")
-CALLED = re.compile(r"(?P<how>\w+)=\{?(?P<names>%[\w.-]+(?:, %[\w.-]+)*)")
+CALLED = re.compile(r"(?P<role>\w+)=\{?(?P<names>%[\w.-]+(?:, %[\w.-]+)*)")
 
 
 class Collective(NamedTuple):
@@ -23,9 +22,9 @@ class Collective(NamedTuple):
     Attributes:
       kind: ``"all-reduce"``, ``"all-gather"``, ``"reduce-scatter"`` ...
       count: operations of this kind in the program.
-      bytes: of their whole arrays: of what is reduced, or of what has been gathered.
-      looped: whether they are inside of a loop; they count once however often it turns.
-      among: devices of each group that talks to one another; 0 where the program does not say: all.
+      bytes: size of the whole arrays that are reduced or gathered.
+      looped: whether they are inside a loop; they count once, for any number of turns.
+      among: devices in each group that communicates; 0 if the program does not say, which means all.
     """
 
     kind: str
@@ -36,7 +35,7 @@ class Collective(NamedTuple):
 
 
 def collectives(program: str) -> tuple[Collective, ...]:
-    """The collectives of a program, those of one kind and size of group together.
+    """Return the collectives of a program, grouped by kind and size of group.
 
     Args:
       program: the text of a compiled program: HLO.
@@ -53,13 +52,13 @@ def collectives(program: str) -> tuple[Collective, ...]:
 
 
 def _operations(program: str) -> Iterator[tuple[tuple[str, bool, int], int]]:
-    """``(kind, looped, among), bytes`` of each; groups of one device say nothing to one another."""
+    """Yield ``(kind, looped, among), bytes`` of each collective; groups of one device do not communicate."""
     looped = _in_loops(program)
     starts = {name for name, line in _lines(program) if "AsyncCollectiveStart" in line}
     halves = {(name, m["name"]): line for name, line in _lines(program) if (m := START.search(line))}
     for name, line in _lines(program):
         if "async_collective_fusion_config" in line and name not in starts:
-            continue  # a TPU goes on with it while it computes: the same operation again, in the middle of others
+            continue  # a TPU continues it while it computes: the same operation, repeated between others
         if match := OPERATION.search(line):
             kind, size, among = match["kind"], _bytes(match["type"]), _group(_where_started(halves, name, line))
             if kind == "reduce-scatter":  # its result is one device's part
@@ -69,13 +68,13 @@ def _operations(program: str) -> Iterator[tuple[tuple[str, bool, int], int]]:
 
 
 def _where_started(halves: dict[tuple[str, str], str], name: str, line: str) -> str:
-    """The line of the first half of a ``-done``, in the same computation; of others the line itself."""
+    """Return the line of the ``-start`` of a ``-done`` in the same computation, or else the line itself."""
     match = STARTED.search(line)
     return halves.get((name, match["name"]), line) if match else line
 
 
 def _lines(program: str) -> Iterator[tuple[str, str]]:
-    """Each line with the name of the computation that it is in."""
+    """Yield each line with the name of its computation."""
     name = ""
     for line in program.splitlines():
         if match := COMPUTATION.match(line):
@@ -85,14 +84,14 @@ def _lines(program: str) -> Iterator[tuple[str, str]]:
 
 
 def _in_loops(program: str) -> set[str]:
-    """The computations that run as part of a loop: bodies, and all that these call."""
+    """Return the computations that run inside loops: bodies, and all that these call."""
     calls: dict[str, set[str]] = {}
     bodies: set[str] = set()
     for name, line in _lines(program):
         for match in CALLED.finditer(line):
             called = set(re.findall(r"%([\w.-]+)", match["names"]))
             calls.setdefault(name, set()).update(called)
-            bodies |= called if match["how"] == "body" else set()
+            bodies |= called if match["role"] == "body" else set()
     return _reachable(bodies, calls)
 
 
@@ -119,10 +118,10 @@ def _sizes(text: str) -> list[int]:
 
 
 def _group(line: str) -> int:
-    """Devices that take part: of ``{{0,1},{2,3}}``, ``[2,2]<=[4]``, ``mesh['a'=2,'b'=2] {'b'}`` two; 0 if unsaid."""
+    """Return a group's devices: two for ``{{0,1},{2,3}}``, ``[2,2]<=[4]``, ``mesh['a'=2,'b'=2] {'b'}``; or 0."""
     if match := re.search(r"replica_groups=mesh\[(.*?)\].*?\{(.*?)\}", line):  # since jax 0.11
         sizes = dict(re.findall(r"'([^']*)'=(\d+)", match[1]))
-        axes = re.findall(r"'([^']*)'(?::\(\d+\)(\d+))?", match[2])  # of an axis all, or a factor: 'a':(2)4
+        axes = re.findall(r"'([^']*)'(?::\(\d+\)(\d+))?", match[2])  # a whole axis, or a factor of it: 'a':(2)4
         return math.prod(int(part or sizes[name]) for name, part in axes)
     match = re.search(r"replica_groups=(?:\{\{([\d,{}]*)\}\}|\[\d+,(\d+)\])", line)
     if match is None:

@@ -1,6 +1,6 @@
-"""The arithmetic of matrix products and convolutions in a traced function; loops in full.
+"""Count the arithmetic of matrix products and convolutions in a traced function, with all turns of its loops.
 
-The compiler's own count takes the body of a loop once, however often it turns.
+The compiler's own count takes the body of a loop once.
 """
 
 from math import prod
@@ -9,13 +9,13 @@ from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 
 
 def flops(jaxpr: Jaxpr) -> int:
-    """Floating-point operations of matrix products and convolutions, on one device inside of `jax.shard_map`.
+    """Return the floating-point operations of matrix products and convolutions, on one device inside `jax.shard_map`.
 
-    A multiplication and an addition are two; products with padding count. Of a condition the dearer branch counts;
-    of a loop that ends by a condition one turn, because nobody knows how many there are.
+    A multiplication and an addition are two operations. Products with padding count. Of a condition the more expensive
+    branch counts; of a ``while`` loop one turn, because the number of turns is unknown.
 
     Args:
-      jaxpr: what `jax.make_jaxpr` or ``jax.jit(f).trace(...)`` holds as ``.jaxpr``.
+      jaxpr: the ``.jaxpr`` of `jax.make_jaxpr` or of ``jax.jit(f).trace(...)``.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -27,7 +27,7 @@ def flops(jaxpr: Jaxpr) -> int:
 
 
 def _needed(jaxpr: Jaxpr) -> list[JaxprEqn]:
-    """What a result depends on; the compiler leaves out the rest."""
+    """Return the equations that a result depends on; the compiler removes the others."""
     wanted, needed = {id(v) for v in jaxpr.outvars}, []
     for eqn in reversed(jaxpr.eqns):
         if eqn.effects or any(id(v) in wanted for v in eqn.outvars):
@@ -53,12 +53,12 @@ def _of(eqn: JaxprEqn) -> int:
 
 
 def _shapes(eqn: JaxprEqn) -> list[tuple[int, ...]]:
-    """Those of the operands and of the results."""
+    """Return the shapes of the operands, then of the results."""
     return [getattr(v.aval, "shape", ()) for v in (*eqn.invars, *eqn.outvars)]
 
 
 def _task_conv(eqn: JaxprEqn, shapes: list[tuple[int, ...]]) -> int:
-    """Each output ``y`` takes as many products as one of its kernels has entries; so do both gradients."""
+    """Count one product per output ``y`` and entry of its kernel; both gradients cost the same."""
     letters = {"task_conv": "xwy", "task_conv_input_grad": "ywx", "task_conv_kernel_grad": "xyw"}
     named = dict(zip(letters[eqn.primitive.name], shapes, strict=True))
     kernel = named["w"][-len(eqn.params["geo"].kernel) - 2 : -1]

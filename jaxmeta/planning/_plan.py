@@ -1,4 +1,4 @@
-"""Compiling a meta-step ahead of time, with shapes for data, and reading off what it needs."""
+"""Compile a meta-step ahead of time, with shapes for data, and read its needs from the program."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -21,8 +21,8 @@ class Memory(NamedTuple):
 
     Attributes:
       arguments: the state and the data.
-      outputs: what a step returns, beyond the state, which takes the old one's place.
-      temporaries: the most that is alive at once between arguments and outputs.
+      outputs: results of a step except the state, which replaces the old one.
+      temporaries: the peak of arrays that are neither arguments nor outputs.
       program: the code.
     """
 
@@ -33,22 +33,23 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all."""
         return sum(self)
 
 
 class Plan(NamedTuple):
-    """What one meta-step needs on each device.
+    """The needs of one meta-step on each device.
 
     Attributes:
-      devices: how many.
-      tasks_per_step: of all devices.
-      memory: bytes, or None if the compiler gave up for want of memory.
-      limit: bytes that a program can have there, or None where that is not known.
-      flops: of matrix products and convolutions; loops in full.
-      bytes_accessed: read and written by all operations, in caches or not; of loops one turn. None without a program.
+      devices: number of devices.
+      tasks_per_step: tasks on all devices together.
+      memory: bytes, or None if the compiler ran out of memory.
+      limit: bytes available to a program on a device, or None if unknown.
+      flops: operations of matrix products and convolutions, with all turns of loops.
+      bytes_accessed: bytes read and written by all operations, cached or not, with one turn of each loop. None without
+        a program.
       collectives: the communication, by kind.
-      refusal: what the compiler said if it gave up.
+      refusal: the compiler's message if it ran out of memory.
     """
 
     devices: int
@@ -62,7 +63,7 @@ class Plan(NamedTuple):
 
     @property
     def fits(self) -> bool | None:
-        """Whether memory suffices; None where no limit is known."""
+        """Whether memory suffices; None if the limit is unknown."""
         if self.memory is None:
             return False
         return None if self.limit is None else self.memory.total <= self.limit
@@ -78,16 +79,16 @@ def plan(
     chunk: int | None = None,
     shard: Rule | None = None,
 ) -> Plan:
-    """Compiles a meta-step, sampling included, for a mesh of devices that need not be there.
+    """Compile a meta-step, sampling included, for a mesh of devices that need not be there.
 
-    Nothing is run and no device is touched. It is the step that `fit` takes with the same arguments.
+    Nothing runs and no device is used. It is the step that `fit` takes with the same arguments.
 
     Args:
       learner, sampler, optimizer: see `meta_step`; the sampler's arrays may be `jax.ShapeDtypeStruct`.
       mesh: devices with an axis ``"task"``: see `topology`.
       tasks_per_step: tasks in a batch, over all devices.
       chunk: tasks differentiated at a time on each device.
-      shard: how the state lies on the mesh, such as `parallel.fsdp()`; replicated by default.
+      shard: the layout of the state on the mesh, such as `parallel.fsdp()`; replicated by default.
 
     Raises:
       ValueError: if ``mesh`` and ``chunk`` do not divide the number of tasks.
@@ -96,8 +97,8 @@ def plan(
       >>> import jaxmeta as jm
       >>> learner = jm.maml(jm.from_linen(jm.backbones.MLP((8,), num_outputs=1)), jm.losses.mse)
       >>> mesh = jm.planning.topology("cpu:1")
-      >>> found = plan(learner, jm.tasks.sinusoid(), optax.adam(1e-3), mesh=mesh, tasks_per_step=4)
-      >>> found.devices, found.flops > 0, found.memory.arguments > 0
+      >>> needs = plan(learner, jm.tasks.sinusoid(), optax.adam(1e-3), mesh=mesh, tasks_per_step=4)
+      >>> needs.devices, needs.flops > 0, needs.memory.arguments > 0
       (1, True, True)
     """
     mesh, sampler = auto_mesh(mesh), as_sampler(sampler)
@@ -115,7 +116,7 @@ def plan(
 
 
 def _place(tree: PyTree, shardings: PyTree) -> PyTree:
-    """Shapes that say where they lie."""
+    """Return shapes with their shardings."""
     return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), tree, shardings)
 
 
@@ -138,7 +139,7 @@ def _compiled(compile: Callable[[], Any], num_devices: int) -> dict[str, Any]:
 
 @contextmanager
 def _no_cache() -> Generator[None]:
-    """JAX would keep a program for absent devices on disk, but cannot load it again."""
+    """Disable JAX's cache on disk, which keeps programs for absent devices but cannot load them."""
     before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     try:

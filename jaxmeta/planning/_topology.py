@@ -1,4 +1,4 @@
-"""Devices by name: a slice of TPUs that need not be there, or so many devices of this host."""
+"""Devices by name: a slice of TPUs that need not be there, or some devices of this host."""
 
 import difflib
 import os
@@ -12,17 +12,17 @@ from jax.sharding import Mesh
 
 from ..parallel import in_groups
 
-# GiB of a chip's HBM that the compiler gives to a program: of 16, 32 and 95.
+# GiB of HBM that the compiler gives to a program, of the chip's 16, 32 and 95.
 HBM = {"TPU v5 lite": 15.75, "TPU v6 lite": 31.25, "TPU v5": 95.74}
-# The slices that are rented out, up to 256 chips; the compiler takes others too.
+# The slices that can be rented, up to 256 chips; the compiler takes others too.
 SHAPES = {
     "v5e": ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
     "v6e": ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
     "v5p": ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8"),
 }
 NAMES = [f"{kind}:{shape}" for kind, shapes in SHAPES.items() for shape in shapes] + ["cpu:4"]
-# Without these libtpu looks for the machine it is on, and serves one process at a time; what they say does not
-# matter for compiling.
+# Without these variables libtpu looks for its machine and serves one process at a time. Their values do not matter for
+# compiling.
 NOWHERE = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
@@ -32,12 +32,12 @@ NOWHERE = {
 
 
 def topology(name: str, *, fsdp: int | None = None) -> Mesh:
-    """A mesh with the axis ``"task"`` over devices that a program can be compiled for.
+    """Return a mesh with the axis ``"task"`` over devices that a program can be compiled for.
 
     Args:
-      name: ``"v5e:4x4"``, a slice of TPUs (v5e, v6e or v5p) by its shape in chips: they cannot run anything, and need
-        not be there; or ``"cpu:4"``, the first four devices of this host.
-      fsdp: neighbours that form a group, within which `parallel.fsdp` splits arrays; all of them by default.
+      name: ``"v5e:4x4"``, a slice of TPUs (v5e, v6e or v5p) by its shape in chips, which need not be there; or
+        ``"cpu:4"``, the first four devices of this host.
+      fsdp: number of neighbours in a group, within which `parallel.fsdp` splits arrays; all devices by default.
 
     Raises:
       ValueError: for an unknown kind or shape, with the near matches; if the host has fewer devices.
@@ -54,7 +54,7 @@ def topology(name: str, *, fsdp: int | None = None) -> Mesh:
 
 
 def hbm(mesh: Mesh) -> int | None:
-    """Bytes that a program can have on each device, if known.
+    """Return the bytes available to a program on each device, or None if unknown.
 
     Example:
       >>> hbm(topology("cpu:1")) is None
