@@ -11,15 +11,14 @@ from .algorithms import *
 from .algorithms import centre_features
 from .callbacks import EarlyStopping, Progress
 from .evaluation import (
-    Forgetting,
     adaptation_curve,
     evaluate,
     evaluate_seeds,
-    forgetting_curve,
     robust_accuracy,
     task_metrics,
 )
 from .fit import Diverged, Profile, fit
+from .forgetting import Forgetting, forgetting_curve
 from .learner import Adapted, episodic
 from .models import from_functions, from_linen, from_nnx, identity
 from .prefetch import feed

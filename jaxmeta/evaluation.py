@@ -1,23 +1,24 @@
 """How good a meta-learner is on new tasks: estimates with intervals, and curves over inner steps."""
 
-import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache, partial
-from typing import Any, Literal, NamedTuple
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
+from . import iterates
 from .attacks import Attack, On, attacked
-from .losses import LossFn, accuracy, cross_entropy, default_metrics
-from .parallel import over_tasks, place, task_axes
+from .losses import LossFn, accuracy, cross_entropy
+from .parallel import place
 from .step import as_sampler, task_keys
-from .types import Batch, Estimate, Key, MetaLearner, Sampler, Variables
+from .task_programs import compiled
+from .types import Estimate, Key, MetaLearner, MetaState, PyTree, Sampler, Variables
 
-Metrics = dict[str, Callable[..., jax.Array]]
+Metrics = Mapping[str, Callable[..., jax.Array]]
 EVALUATION_SEED = 2**31 - 1  # unlikely to be a training run's
 BATCH_SIZE = 64  # tasks at a time: bounds memory, whatever `num_tasks`
 
@@ -32,26 +33,30 @@ def evaluate(
     key: Key | None = None,
     mesh: Mesh | None = None,
 ) -> dict[str, Estimate]:
-    r"""Adapts to ``num_tasks`` tasks and measures the predictions on their queries.
+    r"""Adapt to ``num_tasks`` tasks and measure the predictions on their queries.
 
-    Each estimate is the mean over tasks with $1.96 \, s / \sqrt{n}$, $s$ the standard deviation between tasks.
-    Whether a prediction depends on the other query points is found out by replacing them, and reported.
+    Each estimate is the mean over tasks with $1.96 \, s / \sqrt{n}$, where $s$ is the standard deviation between tasks.
+    A task whose predictions are NaN makes it NaN. `evaluate` also replaces the other query points to see whether a
+    prediction depends on them, and reports that as ``transductive``: None where the predictions are NaN.
 
     Args:
       learner: `adapt` and `predict` are called, in evaluation mode.
       meta: what was learned.
       sampler: the distribution of tasks.
-      num_tasks: how many.
-      metrics: ``{"name": fn(outputs, y, weight)}``; by default accuracy for labels and mean squared error for
-        float targets. Tasks whose query is no `Batch` report the metrics of the learner's own loss.
-      key: the tasks' key; the same tasks each time by default.
+      num_tasks: the number of tasks.
+      metrics: ``{"name": fn(outputs, y, weight)}``; by default accuracy for labels and mean squared error for float
+        targets, and a warning where neither fits. For tasks whose query is no `Batch` each is called as
+        ``fn(outputs, query, None)`` on ``predict(meta, adapted, query, key)``; by default these tasks report the
+        metrics of the learner's loss.
+      key: decides which tasks are drawn; by default the same ones each time.
       mesh: devices with an axis ``"task"`` that share the tasks.
 
     Returns:
       ``{"name": Estimate}``.
 
     Raises:
-      ValueError: if ``num_tasks`` is not positive.
+      TypeError: if ``metrics`` is no mapping, or a state is given where ``state.meta`` belongs.
+      ValueError: if ``num_tasks`` is not positive or ``metrics`` is empty.
 
     Example:
       >>> import optax, jaxmeta as jm
@@ -75,21 +80,39 @@ def task_metrics(
     metrics: Metrics | None = None,
     key: Key | None = None,
     mesh: Mesh | None = None,
-) -> tuple[dict[str, np.ndarray], bool]:
-    """What `evaluate` averages: every metric of every task, ``{"name": [num_tasks]}``, and whether it is transductive.
+) -> tuple[dict[str, np.ndarray], bool | None]:
+    """Return every metric of every task, ``{"name": [num_tasks]}``, and whether the learner is transductive.
 
-    For paired tests, medians, or the share of tasks that diverged. Arguments as for `evaluate`.
+    `evaluate` averages these. Use them for paired tests, medians, or the share of tasks that diverged. Arguments are
+    those of `evaluate`.
     """
-    if num_tasks < 1:
-        raise ValueError(f"`num_tasks` must be at least 1, got {num_tasks}.")
+    return _measure(learner, meta, sampler, num_tasks=num_tasks, metrics=metrics, key=key, mesh=mesh)
+
+
+def _measure(
+    learner: MetaLearner,
+    meta: Variables,
+    sampler: Sampler,
+    *,
+    num_tasks: int,
+    metrics: Metrics | None,
+    key: Key | None,
+    mesh: Mesh | None = None,
+    steps: tuple[int, ...] | None = None,
+) -> tuple[dict[str, np.ndarray], bool | None]:
+    """Return `task_metrics`; with ``steps`` each metric is ``[num_tasks, len(steps)]``, after so many inner steps."""
+    _check(meta, num_tasks, metrics)
     keys = task_keys(jax.random.key(EVALUATION_SEED) if key is None else key, num_tasks)
-    run, is_transductive = _compiled(learner, None if metrics is None else tuple(metrics.items()), mesh)
+    programs = compiled(learner, None if metrics is None else tuple(metrics.items()), mesh, steps)
     meta, sampler = place((meta, as_sampler(sampler)), mesh)
     size = -(-min(BATCH_SIZE, num_tasks) // (shares := 1 if mesh is None else mesh.size)) * shares
     batches = [keys[jnp.arange(i, i + size) % num_tasks] for i in range(0, num_tasks, size)]  # the last one wraps round
-    values = [run((meta, sampler), batch) for batch in batches]
+    values = [programs.measure((meta, sampler), batch) for batch in batches]
+    if metrics is None and not values[0]:
+        warnings.warn(_no_metric(*programs.shapes(meta, sampler, keys[0])), stacklevel=4)
     values = jax.tree.map(lambda *parts: np.concatenate(parts)[:num_tasks], *values)
-    return values, bool(is_transductive(meta, sampler, keys[0]))
+    moved, is_nan = map(bool, programs.dependence(meta, sampler, keys[0]))
+    return values, True if moved else None if is_nan else False
 
 
 def evaluate_seeds(
@@ -102,7 +125,7 @@ def evaluate_seeds(
     key: Key | None = None,
     mesh: Mesh | None = None,
 ) -> dict[str, Estimate]:
-    r"""`evaluate` for several trained seeds, with an interval over seeds.
+    r"""Measure several trained seeds as `evaluate` does, with an interval over seeds.
 
     The mean is over seeds and tasks, the interval is $t_{0.975, S-1} \, s / \sqrt{S}$ with $s$ the standard deviation
     between the seeds' means, all measured on the same tasks.
@@ -115,8 +138,7 @@ def evaluate_seeds(
 
     num_seeds = jax.tree.leaves(metas)[0].shape[0]
     rows = [jax.tree.map(lambda a, i=i: a[i], metas) for i in range(num_seeds)]
-    options = {"num_tasks": num_tasks, "metrics": metrics, "key": key, "mesh": mesh}
-    each = [evaluate(learner, meta, sampler, **options) for meta in rows]
+    each = [evaluate(learner, meta, sampler, num_tasks=num_tasks, metrics=metrics, key=key, mesh=mesh) for meta in rows]
     quantile = float(student.ppf(0.975, num_seeds - 1)) if num_seeds > 1 else math.nan
     means = {name: np.array([one[name].mean for one in each]) for name in each[0]}
     return {name: _estimate(m, quantile, num_tasks, each[0][name].transductive) for name, m in means.items()}
@@ -127,20 +149,27 @@ def adaptation_curve(
     meta: Variables,
     sampler: Sampler,
     *,
-    steps: Iterable[int],
+    steps: Iterable[int] | int = 10,
     num_tasks: int,
     metrics: Metrics | None = None,
     key: Key | None = None,
 ) -> dict[int, dict[str, Estimate]]:
-    """How predictions improve with inner steps, on the same tasks for every row; 0 is always among the rows.
+    """Measure predictions after each number of inner steps, on the same tasks for every row.
+
+    The learner is made once, for the largest number of steps, and its inner loop runs once a task: row ``k`` has the
+    predictions after ``k`` of these steps. A learner that does not adapt by one `inner.descend` of ``num_steps`` steps
+    is made and run anew for every row.
 
     Args:
       make_learner: ``(num_steps=k) -> MetaLearner``, for instance ``partial(maml, model, loss_fn)``.
-      steps: numbers of inner steps.
+      steps: the largest number of inner steps, for all rows from 0; or the numbers of steps, to which 0 is added.
       meta, sampler, num_tasks, metrics, key: as for `evaluate`.
 
     Returns:
       ``{num_steps: {"name": Estimate}}``, in rising order.
+
+    Raises:
+      ValueError: if a number of steps is negative; as `evaluate`.
 
     Example:
       >>> import optax, jaxmeta as jm
@@ -150,8 +179,17 @@ def adaptation_curve(
       >>> list(adaptation_curve(make, meta, jm.tasks.sinusoid(), steps=[1, 5], num_tasks=4))
       [0, 1, 5]
     """
-    options = {"num_tasks": num_tasks, "metrics": metrics, "key": key}
-    return {k: evaluate(make_learner(num_steps=k), meta, sampler, **options) for k in sorted({0, *steps})}
+    rows = tuple(range(steps + 1)) if isinstance(steps, int) else tuple(sorted({0, *steps}))
+    if not rows or rows[0] < 0:
+        raise ValueError(f"`steps` must be numbers of inner steps >= 0, got {steps!r}.")
+    learner = make_learner(num_steps=rows[-1])
+    _check(meta, num_tasks, metrics)
+    if not _adapts_by_steps(learner, meta, as_sampler(sampler), rows[-1]):
+        one = lambda k: make_learner(num_steps=k)
+        return {k: evaluate(one(k), meta, sampler, num_tasks=num_tasks, metrics=metrics, key=key) for k in rows}
+    values, transductive = _measure(learner, meta, sampler, num_tasks=num_tasks, metrics=metrics, key=key, steps=rows)
+    row = lambda i: {name: _estimate(v[:, i], 1.96, num_tasks, transductive) for name, v in values.items()}
+    return {k: row(i) for i, k in enumerate(rows)}
 
 
 def robust_accuracy(
@@ -165,11 +203,11 @@ def robust_accuracy(
     on: On = "query",
     key: Key | None = None,
 ) -> Estimate:
-    """Accuracy on tasks that are perturbed against this very learner, adapted: for any learner with a derivative.
+    """Measure the accuracy on tasks that are perturbed against this very learner, for any learner with a derivative.
 
     Args:
       attack: for instance ``attacks.pgd(radius=0.1, num_steps=20, bounds=(0, 1))``: take more steps than in training.
-      loss_fn: what the attack raises.
+      loss_fn: the loss that the attack raises.
       on: the attacked set: see `attacks.perturb`.
       learner, meta, sampler, num_tasks, key: as for `evaluate`; the tasks are the same as there.
 
@@ -181,110 +219,46 @@ def robust_accuracy(
     return evaluate(learner, meta, hard, num_tasks=num_tasks, metrics=metrics, key=key)["accuracy"]
 
 
-class Forgetting(NamedTuple):
-    """How a stream of P phases was learned and forgotten.
+def _adapts_by_steps(learner: MetaLearner, meta: Variables, sampler: Any, num_steps: int) -> bool:
+    """Return whether `adapt` is one inner loop of ``num_steps`` steps, whose iterates can be recorded."""
 
-    Attributes:
-      scores: ``[P, P]``; row i has the metric on every phase after training on phases 0 to i.
-      curve: ``[P]``; entry i is the mean, over the phases before i, of the best score since less the one after phase i.
-    """
+    def path(meta: Variables, sampler: Any) -> list[PyTree]:
+        with iterates.recorded() as paths:
+            learner.adapt(meta, sampler(jax.random.key(0)).support, jax.random.key(0))
+        return jax.tree.map(lambda a: a[::-1], paths)  # an operation finds out whether they left their trace
 
-    scores: np.ndarray
-    curve: np.ndarray
-
-
-def forgetting_curve(
-    learner: MetaLearner,
-    metas: Sequence[Variables],
-    phases: Sequence[Sampler],
-    *,
-    num_tasks: int,
-    metric: str = "accuracy",
-    mode: Literal["max", "min"] = "max",
-    key: Key | None = None,
-) -> Forgetting:
-    r"""Loss on earlier phases of a stream: $F_i = \frac{1}{i} \sum_{j < i} (\max_{j \le l < i} a_{lj} - a_{ij})$.
-
-    $a_{ij}$ is the metric on phase $j$ after training up to phase $i$ (after Chaudhry et al., 2018,
-    https://arxiv.org/abs/1801.10112). Negative where later phases helped.
-
-    Args:
-      learner: adapts and predicts; from `replay`, the one that was given to it.
-      metas: the meta-parameters after each phase.
-      phases: the samplers, in the order of training.
-      metric: a name among the metrics of `evaluate`.
-      mode: ``"max"``, or ``"min"`` for errors, of which an increase is forgetting.
-      num_tasks, key: as for `evaluate`; every row is measured on the same tasks.
-
-    Raises:
-      ValueError: for another number of ``metas`` than ``phases``, an unknown ``mode``, or a ``metric`` there is not.
-
-    Example:
-      >>> # jm.forgetting_curve(learner, [after_a.meta, after_b.meta], [a, b], num_tasks=200).curve
-    """
-    if len(metas) != len(phases) or not phases:
-        raise ValueError(f"`metas` needs one entry for each of the {len(phases)} phases, got {len(metas)}.")
-    if mode not in ("max", "min"):
-        raise ValueError(f"`mode` must be 'max' or 'min', got {mode!r}.")
-
-    def score(meta: Variables, phase: Sampler) -> float:
-        found = evaluate(learner, meta, phase, num_tasks=num_tasks, key=key)
-        if metric not in found:
-            raise ValueError(f"`metric` {metric!r} is not among the metrics {sorted(found)}.")
-        return found[metric].mean
-
-    scores = np.array([[score(meta, phase) for phase in phases] for meta in metas])
-    return Forgetting(scores, _forgetting(scores if mode == "max" else -scores))
+    try:
+        paths = jax.eval_shape(path, meta, sampler)
+    except jax.errors.UnexpectedTracerError:  # the loop is inside a map over members, for instance
+        return False
+    return len(paths) == 1 and all(leaf.shape[0] == num_steps + 1 for leaf in jax.tree.leaves(paths))
 
 
-def _forgetting(scores: np.ndarray) -> np.ndarray:
-    lost = [[scores[j:i, j].max() - scores[i, j] for j in range(i)] for i in range(len(scores))]
-    return np.array([np.mean(row) if row else 0.0 for row in lost])
+def _check(meta: Any, num_tasks: Any, metrics: Any) -> None:
+    if isinstance(meta, MetaState):
+        raise TypeError("`meta` is a training state. Give what was learned, `state.meta`.")
+    if not isinstance(num_tasks, int | np.integer) or num_tasks < 1:
+        raise ValueError(f"`num_tasks` must be at least 1, got {num_tasks}.")
+    if metrics is None:
+        return
+    if not isinstance(metrics, Mapping):
+        raise TypeError(
+            f'`metrics` must be a mapping {{"name": fn(outputs, y, weight)}}, got {type(metrics).__name__}: '
+            'write `metrics={"accuracy": jaxmeta.losses.accuracy}`.'
+        )
+    if not metrics or not all(map(callable, metrics.values())):
+        raise ValueError(f"`metrics` needs at least one function by name, and functions only, got {dict(metrics)!r}.")
 
 
-@lru_cache(maxsize=128)
-def _compiled(learner: MetaLearner, metrics: tuple | None, mesh: Mesh | None) -> tuple[Callable, Callable]:
-    """Compiled once per learner and metrics: a second call does not compile again."""
-    hides_padding = "weight" in inspect.signature(learner.predict).parameters
-
-    def outputs_of(meta: Variables, adapted: Any, query: Batch, key: Key) -> Any:
-        weight = {"weight": query.weight} if hides_padding else {}
-        return learner.predict(meta, adapted, query.x, key, **weight)
-
-    def one(meta: Variables, sampler: Sampler, key: Key) -> dict[str, jax.Array]:
-        k_task, k_adapt, k_query = jax.random.split(key, 3)
-        task = sampler(k_task)
-        if not isinstance(task.query, Batch):
-            return learner.loss(meta, task, k_adapt)[1].metrics
-        outputs = outputs_of(meta, learner.adapt(meta, task.support, k_adapt), task.query, k_query)
-        chosen = default_metrics(outputs, task.query.y) if metrics is None else dict(metrics)
-        return {name: fn(outputs, task.query.y, task.query.weight) for name, fn in chosen.items()}
-
-    def transductive(meta: Variables, sampler: Sampler, key: Key) -> jax.Array:
-        k_task, k_adapt, k_query = jax.random.split(key, 3)
-        task = sampler(k_task)
-        if not isinstance(task.query, Batch):
-            return jnp.asarray(False)
-        adapted = learner.adapt(meta, task.support, k_adapt)
-        before = outputs_of(meta, adapted, task.query, k_query)
-
-        def unmoved(row: int) -> jax.Array:  # one query keeps its place, all others become copies of it
-            copies = jax.tree.map(lambda a: jnp.broadcast_to(a[row], a.shape), task.query.x)
-            after = outputs_of(meta, adapted, task.query._replace(x=copies), k_query)
-            rows = [(a[row], b[row]) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True) if a.ndim]
-            return jnp.stack([jnp.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True) for a, b in rows]).all()
-
-        return ~(unmoved(0) & unmoved(-1))
-
-    def together(whole: tuple[Variables, Sampler], keys: Key) -> dict[str, jax.Array]:
-        values = jax.vmap(partial(one, *whole))(keys)
-        return values if mesh is None else jax.lax.all_gather(values, task_axes(mesh), tiled=True)
-
-    spread = together if mesh is None else over_tasks(together, mesh, PartitionSpec(), PartitionSpec())
-    return jax.jit(spread), jax.jit(transductive)
+def _no_metric(outputs: PyTree, targets: PyTree) -> str:
+    show = lambda tree: jax.tree.map(lambda a: f"{a.dtype}{list(a.shape)}", tree)
+    return (
+        f"No default metric fits the outputs {show(outputs)} and the targets {show(targets)}, so nothing is measured. "
+        'Pass `metrics={"name": fn(outputs, y, weight)}`.'
+    )
 
 
-def _estimate(values: np.ndarray, quantile: float, num_tasks: int, transductive: bool) -> Estimate:
+def _estimate(values: np.ndarray, quantile: float, num_tasks: int, transductive: bool | None) -> Estimate:
     values = np.asarray(values, np.float64)
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return Estimate(float(values.mean()), float(quantile * error), num_tasks, transductive)

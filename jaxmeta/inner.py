@@ -17,6 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.core import eval_jaxpr
 from jax.extend.core import Jaxpr
 
+from . import iterates
 from .types import PyTree
 
 Gradient = Literal["mixed", "reverse", "first_order"]
@@ -88,6 +89,10 @@ def descend(
     if any(leaf.shape[:1] != (num_steps,) for leaf in jax.tree.leaves(inputs)):
         shapes = [leaf.shape for leaf in jax.tree.leaves(inputs)]
         raise ValueError(f"`inputs` needs a leading axis of `num_steps` = {num_steps} in every array, got {shapes}.")
+    if (iterate := iterates.given()) is not None:
+        return iterate
+    if iterates.is_recording():  # one loop, not differentiated
+        remat, truncate = 0, None
     opt_state = optimizer.init(params) if opt_state is None else opt_state
     start = Descent(params, state, opt_state)
     if num_steps == 0:
@@ -239,6 +244,10 @@ def _run(step: Callable, start: Descent, inputs: PyTree, num_steps: int, remat: 
     group = min(round(num_steps**0.5) if remat == "sqrt" else remat, num_steps)
     if num_steps == 0:
         return start
+    if iterates.is_recording():
+        end, path = jax.lax.scan(lambda at, inputs: (step(at, inputs)[0], at), start, inputs, length=num_steps)
+        iterates.keep(path, end)
+        return end
     if num_steps == 1:  # no loop: parameters shared by all tasks stay shared in the first step
         return step(start, jax.tree.map(lambda a: a[0], inputs))[0]
     if group == 0:

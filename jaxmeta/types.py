@@ -125,13 +125,14 @@ class Estimate(NamedTuple):
       mean: mean over tasks (over seeds, where several were trained).
       ci95: half-width of the interval, 1.96 standard errors.
       num_tasks: how many tasks it was measured on.
-      transductive: whether a prediction depended on the other query points.
+      transductive: whether a prediction depended on the other query points; None where predictions are NaN, so that
+        this cannot be told.
     """
 
     mean: float
     ci95: float
     num_tasks: int
-    transductive: bool
+    transductive: bool | None
 
     def __str__(self) -> str:
         kind = ", transductive" if self.transductive else ""

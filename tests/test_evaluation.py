@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from registry import KEY, KINDS, Net, build, tokens
+from registry import KEY, KINDS, Net, bandit, bandit_learner, build, tokens
 
 import jaxmeta as jm
 from jaxmeta import Batch, Estimate, evaluation
+from jaxmeta.task_programs import compiled
 
 SAMPLER = KINDS["regression"].sampler
 LEARNER = build("maml", "regression")
@@ -22,7 +23,7 @@ def test_two_calls_compile_once():
     jm.evaluate(learner, META, SAMPLER, num_tasks=8)
     other = jax.tree.map(lambda a: a + 1, META)
     jm.evaluate(learner, other, SAMPLER, num_tasks=8, key=jax.random.key(5))
-    assert [program._cache_size() for program in evaluation._compiled(learner, None, None)] == [1, 1]
+    assert [program._cache_size() for program in compiled(learner, None, None, None)[:2]] == [1, 1]
 
 
 def test_the_interval_is_over_tasks():
@@ -86,6 +87,65 @@ def test_adaptation_curve_starts_without_adaptation():
     assert curve[2]["mse"].mean < curve[1]["mse"].mean < curve[0]["mse"].mean
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(jm.maml, inner_optimizer=optax.adam(0.05)),
+        partial(jm.anil, inner_optimizer=optax.sgd(0.1, momentum=0.9)),
+        pytest.param(partial(jm.reptile, inner_optimizer=optax.sgd(0.1)), marks=pytest.mark.slow),
+        pytest.param(jm.meta_sgd, marks=pytest.mark.slow),
+    ],
+    ids=["maml", "anil", "reptile", "meta_sgd"],
+)
+def test_adaptation_curve_runs_the_loop_once_and_has_every_row(make):
+    make = partial(make, jm.from_linen(KINDS["regression"].net), jm.losses.mse)
+    meta = jm.init(make(num_steps=1), SAMPLER, optax.sgd(0.1), key=KEY).meta
+    made = []
+    counted = lambda num_steps: (made.append(num_steps), make(num_steps=num_steps))[1]
+    curve = jm.adaptation_curve(counted, meta, SAMPLER, steps=3, num_tasks=5)
+    assert list(curve) == [0, 1, 2, 3] and made == [3]
+    for k in (0, 2):
+        alone = jm.evaluate(make(num_steps=k), meta, SAMPLER, num_tasks=5)["mse"]
+        np.testing.assert_allclose(curve[k]["mse"][:2], alone[:2], rtol=1e-5)
+
+
+def test_adaptation_curve_of_a_loop_that_cannot_be_recorded_runs_every_row():
+    """Members are mapped, so their iterates do not leave the map."""
+    one = partial(jm.maml, jm.from_linen(KINDS["regression"].net), jm.losses.mse, inner_optimizer=optax.sgd(0.1))
+    make = lambda num_steps: jm.bagging(one(num_steps=num_steps), num_members=2)
+    meta = jm.init(make(num_steps=1), SAMPLER, optax.sgd(0.1), key=KEY).meta
+    curve = jm.adaptation_curve(make, meta, SAMPLER, steps=[2], num_tasks=3)
+    assert list(curve) == [0, 2] and curve[2]["mse"].mean < curve[0]["mse"].mean
+
+
+def test_nan_is_no_class_and_decides_nothing():
+    sampler = KINDS["classification"].sampler
+    learner = LEARNER._replace(
+        adapt=lambda meta, support, key=None: jnp.nan, predict=lambda meta, adapted, x, key=None: adapted * x[:, :3]
+    )
+    found = jm.evaluate(learner, META, sampler, num_tasks=4)["accuracy"]
+    assert np.isnan(found.mean) and np.isnan(found.ci95) and found.transductive is None
+    assert "transductive" not in str(found)
+
+
+def test_where_no_metric_fits_there_is_a_word():
+    net = jm.from_functions(lambda key, x: jnp.zeros((4, 1)), lambda v, x: x @ v.params)
+    learner = jm.maml(net, lambda o, y: optax.sigmoid_binary_cross_entropy(o[:, 0], jnp.float32(y)), num_steps=1)
+    sampler = lambda key: jax.tree.map(lambda a: a, KINDS["classification"].sampler(key))
+    plain = lambda key: jm.Task(*(b._replace(ways=None) for b in sampler(key)))
+    meta = jm.Variables(jnp.zeros((4, 1)))
+    with pytest.warns(UserWarning, match=r"No default metric fits the outputs float32\[12, 1\] and the targets int32"):
+        assert jm.evaluate(learner, meta, plain, num_tasks=2) == {}
+
+
+def test_an_environment_is_measured_on_predictions_by_metrics_of_its_own():
+    learner = bandit_learner()
+    meta = jm.init(learner, bandit, optax.sgd(0.1), key=KEY).meta
+    assert list(jm.evaluate(learner, meta, bandit, num_tasks=3)) == ["reward"]
+    metrics = {"sum": lambda policy, environment, weight: policy.sum() + 0 * environment["arms"].sum()}
+    np.testing.assert_allclose(jm.evaluate(learner, meta, bandit, num_tasks=3, metrics=metrics)["sum"].mean, 1.0, 1e-6)
+
+
 def test_estimates_read_well():
     assert str(Estimate(0.961, 0.004, 600, True)) == "0.9610 ± 0.0040 (600 tasks, transductive)"
     assert repr({"accuracy": Estimate(0.5, 0.1, 10, False)}) == "{'accuracy': 0.5000 ± 0.1000 (10 tasks)}"
@@ -110,9 +170,23 @@ def test_one_task_has_no_interval():
     assert np.isnan(jm.evaluate(LEARNER, META, SAMPLER, num_tasks=1)["mse"].ci95)
 
 
-def test_errors():
-    with pytest.raises(ValueError, match="`num_tasks` must be at least 1, got 0"):
-        jm.evaluate(LEARNER, META, SAMPLER, num_tasks=0)
+@pytest.mark.parametrize(
+    "arguments, error, text",
+    [
+        ({"num_tasks": 0}, ValueError, "`num_tasks` must be at least 1, got 0"),
+        ({"num_tasks": 1.5}, ValueError, "`num_tasks` must be at least 1, got 1.5"),
+        ({"metrics": [jm.losses.mse]}, TypeError, "`metrics` must be a mapping .* got list"),
+        ({"metrics": {}}, ValueError, "`metrics` needs at least one function"),
+        ({"metrics": {"mse": 1}}, ValueError, "functions only"),
+        ({"meta": jm.init(LEARNER, SAMPLER, optax.sgd(0.1), key=KEY)}, TypeError, "`state.meta`"),
+        ({"sampler": lambda key: tuple(SAMPLER(key))}, TypeError, "must be a `jaxmeta.Task`, got tuple"),
+    ],
+)
+def test_errors(arguments, error, text):
+    with pytest.raises(error, match=text):
+        jm.evaluate(**{"learner": LEARNER, "meta": META, "sampler": SAMPLER, "num_tasks": 2, **arguments})
+    with pytest.raises(ValueError, match="`steps` must be numbers of inner steps"):
+        jm.adaptation_curve(lambda num_steps: LEARNER, META, SAMPLER, steps=[-1], num_tasks=2)
 
 
 def test_a_network_with_too_few_outputs_is_named():
