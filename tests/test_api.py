@@ -12,8 +12,8 @@ import pytest
 import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
-MODULES = """experiment losses inner implicit update_rules layers tasks datasets algorithms backbones ops plots
-    checkpoint recipes attacks parallel nonfinite planning callbacks runs estimator learner testing""".split()
+MODULES = """experiment arguments ranges losses inner implicit update_rules layers tasks datasets algorithms backbones
+    ops plots checkpoint recipes attacks parallel nonfinite planning callbacks runs estimator learner testing""".split()
 
 
 def public():
@@ -73,10 +73,10 @@ ROOMS = {
     "plots": {"types", "storage"},
     "estimator": set("types storage learner models losses algorithms checkpoint datasets runs".split()),
     "experiment": {"types"},
-    "runs": set(
-        "_suggest types storage callbacks checkpoint datasets evaluation experiment fit parallel plots recipes".split()
-    )
-    | {"step"},
+    "arguments": {"_suggest", "experiment"},
+    "ranges": set(),
+    "runs": set("_suggest arguments ranges types storage callbacks checkpoint datasets evaluation experiment".split())
+    | {"fit", "parallel", "plots", "recipes", "step"},
 }
 
 

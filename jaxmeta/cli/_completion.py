@@ -82,9 +82,9 @@ def table() -> dict[tuple[str, ...], Flags]:
         ("list",): flags(_list._list),
         ("completion",): flags(_completion),
     }
-    for command, call in (("train", _train._call), ("plan", _plan._call)):
-        for recipe, make in RECIPES.items():
-            found[command, recipe] = flags(call) | flags(make)
+    for command, own in (("train", _train.Flags), ("plan", _plan.Flags)):
+        for name, recipe in RECIPES.items():
+            found[command, name] = flags(own) | flags(recipe.function)
         found[(command,)] = found[command, DEFAULT] | {"": tuple(RECIPES)}
     found["train",] |= flags(_train.resume) | flags(_train.again)
     return found
@@ -123,7 +123,7 @@ def fish() -> str:
 
 
 def flags(function: Callable[..., Any]) -> Flags:
-    """What tyro makes of a function's arguments."""
+    """Return the flags that tyro makes of the arguments of a function, or of the fields of a dataclass."""
     hints = get_type_hints(function, include_extras=True)
     found: Flags = {"--help": ()}
     for parameter in inspect.signature(function).parameters.values():

@@ -1,57 +1,120 @@
-"""The flags of a command that takes a recipe: its own, and the recipe's knobs."""
+"""Flags of commands: parsed by tyro from typed functions, and checked before anything runs."""
 
-import inspect
+import dataclasses
+import functools
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, NamedTuple, TypeVar, cast, get_type_hints
 
 import tyro
 
-from jaxmeta.recipes import RECIPES, Experiment
-from jaxmeta.recipes._knobs import Dtype, Remat
-from jaxmeta.runs._names import near
+from jaxmeta.arguments import check, complaint, flat, grouped, shown
+from jaxmeta.recipes import RECIPES, Recipe, find
 
 DEFAULT = next(iter(RECIPES))
+CONFIG = (tyro.conf.OmitArgPrefixes,)
+T = TypeVar("T")
 
 
-def read(command: str, call: Callable[..., Any], args: list[str]) -> tuple[str, Any]:
-    """The recipe's name, and what ``call`` makes of the flags.
+class Call(NamedTuple):
+    """A parsed call of a command: the function that runs it, and its arguments."""
+
+    function: Callable[..., int]
+    arguments: Mapping[str, Any]
+
+    def run(self) -> int:
+        """Run the command and return its exit code."""
+        return self.function(**self.arguments)
+
+
+def flag(name: str) -> str:
+    """Return the flag of an argument.
+
+    Example:
+      >>> flag("num_steps")
+      '`--num-steps`'
+    """
+    return f"`--{name.replace('_', '-')}`"
+
+
+def parse(function: Callable[..., int], prog: str, args: list[str]) -> Call:
+    """Parse and check the flags of a function.
 
     Args:
-      command: as the user typed it.
-      call: its keyword arguments are the command's own flags, explained in its docstring; the recipe's come
-        as further ones.
-      args: the words after the command: a recipe, or the default one, and flags.
+      function: a typed function; its docstring explains the flags.
+      prog: the command as the user typed it, for help and errors.
+      args: the words after the command.
 
     Raises:
-      ValueError: if there is no such recipe.
+      ValueError: if a number is not finite or out of the range that its type names.
+    """
+    given: dict[str, Any] = tyro.cli(_collector(function), prog=prog, args=args, config=CONFIG)
+    _check(given, get_type_hints(function, include_extras=True))
+    return Call(function, given)
+
+
+def read(command: str, own: type[T], args: list[str]) -> tuple[Recipe, T, dict[str, Any]]:
+    """Parse and check the flags of a command that takes a recipe.
+
+    Args:
+      command: the command, ``"train"``.
+      own: a dataclass with the command's own flags.
+      args: the words after the command: a recipe, or none for the default one, and flags.
+
+    Returns:
+      The recipe, the command's own flags, and all arguments of the recipe.
+
+    Raises:
+      ValueError: if there is no such recipe, or a value is out of the range that its type names.
     """
     named = bool(args) and not args[0].startswith("-")
     name, rest = (args[0], args[1:]) if named else (DEFAULT, args)
-    if name not in RECIPES:
-        raise ValueError(f"there is no recipe {name!r}; {near(name, RECIPES)} See `jaxmeta list recipes`.")
+    recipe = find(name)
     hint = f"`jaxmeta list recipes` names the others; `jaxmeta {command} RECIPE --help` has their flags."
-    about = "" if named else f"\n\nThis is the default recipe. {hint}"
-    return name, tyro.cli(_joined(call, RECIPES[name], about), prog=f"jaxmeta {command} {name}", args=rest)
+    about = f"{recipe.about}\n\n{_body(recipe)}" + ("" if named else f"\n\nThis is the default recipe. {hint}")
+    constructor = functools.partial(_collector(recipe.function), **grouped(recipe.function, recipe.values))
+    both = tuple[
+        Annotated[own, tyro.conf.arg(name="")], Annotated[dict, tyro.conf.arg(name="", constructor=constructor)]
+    ]
+    flags, given = tyro.cli(
+        cast(Any, both), prog=f"jaxmeta {command} {name}", description=about, args=rest, config=CONFIG
+    )
+    _check(vars(flags), get_type_hints(own, include_extras=True))
+    return recipe, flags, check(recipe, flat(recipe, given), named=flag)
 
 
-def _joined(call: Callable[..., Any], recipe: Callable[..., Experiment], about: str) -> Callable[..., Any]:
-    """``call`` with the recipe's arguments in place of ``**arguments``, and the explanations of both."""
+def in_flags(text: str, names: Iterable[str]) -> str:
+    """Return a message about arguments with the names of their flags.
 
-    def joined(**arguments):
-        return call(**arguments)
-
-    own = [p for p in inspect.signature(call).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    knobs = sorted(inspect.signature(recipe).parameters.values(), key=lambda p: p.annotation in (Dtype, Remat))
-    parameters = [*own, *knobs]  # how it is computed comes last, where what every recipe has of that follows
-    head, explained = _parts(recipe)
-    joined.__doc__ = f"{head}{about}\n\nArgs:\n{_parts(call)[1]}\n{explained}"
-    vars(joined)["__signature__"] = inspect.Signature(parameters)
-    joined.__annotations__ = {p.name: p.annotation for p in parameters}
-    return joined
+    Example:
+      >>> in_flags("`num_ways` is 0; see `draw`.", ["num_ways"])
+      '`--num-ways` is 0; see `draw`.'
+    """
+    known = set(names)
+    return re.sub(r"`(\w+)`", lambda match: flag(match[1]) if match[1] in known else match[0], text)
 
 
-def _parts(function: Callable[..., Any]) -> tuple[str, str]:
-    """A docstring's explanation of the whole, and of the arguments."""
-    head, _, explained = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")
-    return head.rstrip(), re.sub(r"\n {4,}", " ", explained.rstrip())  # a line each: tyro keeps some breaks
+def _collector(function: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    """Return a function with the same signature and docstring that returns its arguments."""
+
+    @functools.wraps(function)
+    def collect(*positional: Any, **given: Any) -> dict[str, Any]:
+        names = list(get_type_hints(function))
+        return dict(zip(names, positional, strict=False)) | given
+
+    return collect
+
+
+def _body(recipe: Recipe) -> str:
+    """Return what the docstring says after its first line and before the arguments."""
+    text = (recipe.function.__doc__ or "").partition("\n    Args:")[0].partition("\n")[2]
+    return re.sub(r"(?<=\S)\n +(?=\S)", " ", text).strip()
+
+
+def _check(given: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Check flags against their types, those of nested dataclasses too."""
+    for name, value in given.items():
+        if dataclasses.is_dataclass(value):
+            _check(vars(value), get_type_hints(type(value), include_extras=True))
+        elif (wrong := complaint(value, hints[name])) is not None:
+            raise ValueError(f"{flag(name)} must be {wrong}, got {shown(value)}.")

@@ -62,7 +62,10 @@ def entries(kind: What) -> list[tuple[str, str]]:
 
 
 def _first_line(thing: object) -> str:
-    return inspect.cleandoc(thing.__doc__ or "").partition("\n")[0].replace("`", "")
+    from jaxmeta.recipes import Recipe
+
+    about = thing.about if isinstance(thing, Recipe) else inspect.cleandoc(thing.__doc__ or "").partition("\n")[0]
+    return about.replace("`", "")
 
 
 def _print(name: str, line: str) -> None:

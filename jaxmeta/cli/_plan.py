@@ -2,14 +2,16 @@
 
 import json as jsonlib
 from contextlib import suppress
-from typing import Annotated, Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import jax
 import tyro
 
 from jaxmeta import planning
+from jaxmeta.experiment import Experiment
 from jaxmeta.planning import Collective, Plan
-from jaxmeta.recipes import RECIPES, Experiment
+from jaxmeta.ranges import Tasks
 from jaxmeta.runs._compute import Placement
 from jaxmeta.runs._json import plain
 
@@ -18,22 +20,26 @@ from ._flags import read
 BY_RECIPE = Placement()
 
 
-class Call(NamedTuple):
-    """The flags of a call: those of every plan, and the recipe's own."""
+@dataclass(frozen=True)
+class Flags:
+    """The flags of every plan."""
 
-    topology: str
-    tasks_per_device: int | None
-    placement: Placement
-    json: bool
-    arguments: dict[str, Any]
+    topology: str = "v5e:4x4"
+    """a slice of TPUs by its shape in chips, such as v5e:4x4 or v5p:2x2x4, or cpu:4 for four devices of this host; no
+    TPU is needed"""
+    tasks_per_device: Tasks | None = None
+    """tasks in a meta-batch, on each device; by default the recipe's own number is divided"""
+    placement: Annotated[Placement, tyro.conf.arg(name="")] = BY_RECIPE
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """print JSON in place of the table"""
 
 
 def plan(args: list[str]) -> int:
     """Compiles a recipe's meta-step, prints what it needs, and returns the exit code."""
-    name, call = read("plan", _call, args)
+    recipe, call, arguments = read("plan", Flags, args)
     _use_the_host_only(call.topology)
     mesh = call.placement.grouped(planning.topology(call.topology))
-    experiment = RECIPES[name](**call.arguments)
+    name, experiment = recipe.name, recipe(**arguments)
     tasks = _tasks(experiment, call, mesh.size)
     chunk = call.placement.chunk_of(experiment, mesh.devices.flat[0].platform)
     options = {"mesh": mesh, "tasks_per_step": tasks, "chunk": chunk, "shard": call.placement.shard}
@@ -45,26 +51,7 @@ def plan(args: list[str]) -> int:
     return 0
 
 
-def _call(
-    *,
-    topology: str = "v5e:4x4",
-    tasks_per_device: int | None = None,
-    placement: Annotated[Placement, tyro.conf.arg(name="")] = BY_RECIPE,
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    **arguments: Any,
-) -> Call:
-    """What every plan has.
-
-    Args:
-      topology: a slice of TPUs by its shape in chips, such as v5e:4x4 or v5p:2x2x4, or cpu:4 for four devices of this
-        host. No TPU is needed.
-      tasks_per_device: tasks in a meta-batch, on each device; by default the recipe's own number is divided.
-      json: print JSON in place of the table.
-    """
-    return Call(topology, tasks_per_device, placement, json, arguments)
-
-
-def _tasks(experiment: Experiment, call: Call, devices: int) -> int:
+def _tasks(experiment: Experiment, call: Flags, devices: int) -> int:
     if call.tasks_per_device is not None:
         return call.tasks_per_device * devices
     if experiment.tasks_per_step % devices:

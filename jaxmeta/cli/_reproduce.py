@@ -149,7 +149,8 @@ def _train(rows: tuple[Row, ...], options: Options) -> int:
 def _ask(row: Row, seed: int, options: Options) -> Asked:
     knobs = knobs_of(row)
     changes = {name: value for name, value in options.changes.items() if name in knobs}
-    config = Config(row.recipe, knobs | changes, seed, options.checkpoint_every, Compute().kept())
+    name = row.name if row.name in RECIPES else row.recipe
+    config = Config(name, knobs | changes, seed, options.checkpoint_every, Compute().kept())
     return ask(row, config, TABLES[options.table], options.out)
 
 

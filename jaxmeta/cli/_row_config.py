@@ -1,10 +1,10 @@
 """What the run of a table's row is asked to do, and whether a folder holds that, or what was trained the same way."""
 
-import inspect
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxmeta.arguments import defaults
 from jaxmeta.recipes import RECIPES, Row
 from jaxmeta.runs import Config, _folder, read_config
 from jaxmeta.runs._config import CONFIG
@@ -51,7 +51,7 @@ def ask(row: Row, config: Config, table: Iterable[Row], out: Path) -> Asked:
 
 def knobs_of(row: Row) -> dict[str, Any]:
     """The arguments of a row's recipe."""
-    return _defaults(row.recipe) | dict(row.arguments)
+    return defaults(RECIPES[row.recipe]) | dict(row.values)
 
 
 def trained_alike(asked: Asked) -> bool:
@@ -76,9 +76,5 @@ def _check_same(asked: Config, there: Config, folder: Path) -> None:
 
 def _differ(asked: Config, there: Config, but: Iterable[str] = ()) -> list[str]:
     """Arguments that are not the same; one that the recipe did not have then has its default."""
-    had = _defaults(there.recipe or "") | there.arguments
+    had = defaults(RECIPES[there.recipe or ""]) | there.arguments
     return sorted(n for n in asked.arguments.keys() - PLACES - {*but} if asked.arguments[n] != had.get(n))
-
-
-def _defaults(recipe: str) -> dict[str, Any]:
-    return {p.name: p.default for p in inspect.signature(RECIPES[recipe]).parameters.values()}

@@ -1,5 +1,6 @@
 """``jaxmeta train``: a recipe with its knobs as flags, into a run folder; one that was cut short, further; one anew."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -8,7 +9,8 @@ import tyro
 
 from jaxmeta import runs
 from jaxmeta.callbacks import need
-from jaxmeta.recipes import RECIPES
+from jaxmeta.ranges import Count, NotNegative, Seed
+from jaxmeta.recipes import RECIPES, Recipe
 from jaxmeta.runs import Config, _folder, write_config
 from jaxmeta.runs._compute import Compute
 
@@ -38,14 +40,15 @@ def train(args: list[str]) -> int:
     for flag, function in (("--resume", resume), ("--again", again)):
         if any(arg.split("=")[0] == flag for arg in args):
             return tyro.cli(function, prog=f"jaxmeta train {flag} RUN", args=args)
-    return _start(*read("train", _call, args))
+    recipe, flags, arguments = read("train", Flags, args)
+    return _start(recipe, Call(**vars(flags), arguments=arguments))
 
 
-def _start(name: str, call: Call) -> int:
+def _start(recipe: Recipe, call: Call) -> int:
     """A new run."""
     call.compute.start()
     _check(call)
-    experiment = RECIPES[name](**call.arguments)
+    name, experiment = recipe.name, recipe(**call.arguments)
     how, task = call.compute.kept(), experiment.prepare()
     config = Config(name, call.arguments, call.seed, call.checkpoint_every, how, task=task)
     folder = _make_folder(name, call.out, config, experiment.num_steps)
@@ -105,29 +108,24 @@ def again(
     how = Compute(**{**vars(compute), **config.compute})
     seed = config.seed if seed is None else seed
     call = Call(seed, out, minutes, config.checkpoint_every, log, how, config.arguments)
-    return _start(config.recipe or "", call)
+    return _start(RECIPES[config.recipe or ""], call)
 
 
-def _call(
-    *,
-    seed: int = 0,
-    out: Folder | None = None,
-    minutes: float | None = None,
-    checkpoint_every: int = 500,
-    log: tuple[Log, ...] = (),
-    compute: Flat = HOW,
-    **arguments: Any,
-) -> Call:
-    """What every recipe's training has.
+@dataclass(frozen=True)
+class Flags:
+    """The flags of every recipe's training."""
 
-    Args:
-      seed: of everything random: parameters, tasks, and what happens within them.
-      out: run folder, new or empty, here or under gs://; by default the next of runs/<recipe>-<n>.
-      minutes: end training after so many, if it has not ended by then; measuring comes on top.
-      checkpoint_every: steps between checkpoints, from which `jaxmeta train --resume RUN` goes on.
-      log: tensorboard, wandb or both: where metrics go as well, beside metrics.jsonl.
-    """
-    return Call(seed, out, minutes, checkpoint_every, log, compute, arguments)
+    seed: Seed = 0
+    """seed of everything random: parameters, tasks, and randomness within them"""
+    out: Folder | None = None
+    """run folder, new or empty, here or under gs://; by default the next of runs/<recipe>-<n>"""
+    minutes: NotNegative | None = None
+    """end training after this many minutes, if it has not ended by then; measuring comes on top"""
+    checkpoint_every: Count = 500
+    """steps between checkpoints, from which `jaxmeta train --resume RUN` continues"""
+    log: tuple[Log, ...] = ()
+    """tensorboard, wandb or both: further logs of the metrics, beside metrics.jsonl"""
+    compute: Flat = HOW
 
 
 def _check(call: Call) -> None:

@@ -2,27 +2,26 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import optax
 
 import jaxmeta as jm
 
 from ..experiment import Experiment, by_split, by_steps
+from ..ranges import InnerSteps, Width
 from ..types import MetaLearner, Model, Sampler
-from ._knobs import Dtype, Remat, compute_dtype, recomputing
+from ._recipe import recipe
+from ._settings import Memory, Outer, Points, Precision
 
-SGD: dict[str, Any] = {"inner_optimizer": optax.sgd(0.001)}
-FAST: dict[str, Any] = {"inner_optimizer": optax.sgd(0.003)}  # where no derivative passes through the steps
-
-# Those that move the weights of a network with an output; those that read its features; those that read the points.
+# Algorithms that move the weights of a network with an output, that read its features, and that read the points.
 BY_STEPS: dict[str, Callable[..., MetaLearner]] = {
-    "maml": partial(jm.maml, **SGD),
-    "fomaml": partial(jm.maml, first_order=True, **SGD),
-    "anil": partial(jm.anil, **SGD),
-    "reptile": partial(jm.reptile, **FAST),
-    "meta_sgd": lambda net, loss, num_steps, **how: jm.meta_sgd(net, loss, num_steps=1, init_lr=0.001, **how),
-    "imaml": partial(jm.imaml, strength=1.0, **SGD),
+    "maml": partial(jm.maml, inner_optimizer=optax.sgd(0.001)),
+    "fomaml": partial(jm.maml, first_order=True, inner_optimizer=optax.sgd(0.001)),
+    "anil": partial(jm.anil, inner_optimizer=optax.sgd(0.001)),
+    "reptile": partial(jm.reptile, inner_optimizer=optax.sgd(0.003)),  # no derivative passes through the steps
+    "meta_sgd": lambda net, loss, num_steps, remat: jm.meta_sgd(net, loss, num_steps=1, init_lr=0.001, remat=remat),
+    "imaml": partial(jm.imaml, strength=1.0, inner_optimizer=optax.sgd(0.001)),
     "lstm": partial(jm.lstm, init_lr=0.001),
 }
 BY_FEATURES: dict[str, Callable[[Model], MetaLearner]] = {
@@ -39,79 +38,69 @@ Algorithm = Literal[
 ]  # fmt: skip
 
 
+@recipe
 def curves(
     *,
     algorithm: Algorithm = "neural_process",
     family: Literal["sinusoid", "mixture"] = "sinusoid",
-    num_steps: int = 5_000,
-    num_shots: int = 10,
-    num_queries: int = 20,
-    num_test_shots: int = 10,
-    num_test_queries: int = 50,
-    tasks_per_step: int = 32,
-    hidden: int = 64,
-    num_inner_steps: int = 5,
-    meta_lr: float = 1e-3,
-    remat: Remat = 0,
-    dtype: Dtype = "float32",
-    test_tasks: int = 2_000,
+    points: Points = Points(),
+    hidden: Width = 64,
+    num_inner_steps: InnerSteps = 5,
+    outer: Outer = Outer(num_steps=5_000, test_tasks=2_000),
+    precision: Precision = Precision(),
+    memory: Memory = Memory(),
 ) -> Experiment:
     """Any algorithm that does regression, on sine waves or on a mixture of those and lines; Adam with a cosine outside.
 
-    Rates inside are this recipe's own, chosen to learn fast and not tuned for each.
+    Rates inside are this recipe's own, chosen to learn fast and not tuned for each algorithm. The outer optimizer is
+    Adam, or plain SGD with a thousand times --meta-lr for reptile.
 
     Args:
       algorithm: see `jaxmeta list algorithms`; attentive_process is the neural process with attention.
       family: waves of amplitude 0.1 to 5 and any phase in half a turn, or as many of those as lines of slope -3 to 3.
-      num_steps: meta-steps of training.
-      num_shots: support points, in training.
-      num_queries: query points, in training.
-      num_test_shots: support points, on held-out functions.
-      num_test_queries: query points, on held-out functions.
-      tasks_per_step: tasks in a meta-batch.
       hidden: width of the network's two hidden layers, where there is a network.
-      num_inner_steps: steps of adaptation, for those that adapt by steps; they are also measured after 1 and 10;
-        meta_sgd takes one, as in its paper: with learned rates several diverge.
-      meta_lr: step size of the outer Adam at its start; of plain SGD, a thousandfold, for reptile.
-      test_tasks: held-out functions in the final measurement.
+      num_inner_steps: steps of adaptation, of algorithms that adapt by steps; they are also measured after 1 and 10;
+        meta_sgd takes one, as in its paper: with learned rates, several steps diverge.
     """
-    steps, how = None, recomputing(remat, algorithm)
-    net = partial(jm.backbones.MLP, (hidden, hidden), dtype=compute_dtype(dtype))
+    make, net = None, partial(jm.backbones.MLP, (hidden, hidden), dtype=precision.module_dtype)
     if algorithm in BY_STEPS:
-        steps = by_steps(partial(BY_STEPS[algorithm], jm.from_linen(net(num_outputs=1)), jm.losses.mse, **how))
-        learner = steps(num_steps=num_inner_steps)
+        factory = memory.applied(BY_STEPS[algorithm], algorithm)
+        make = by_steps(partial(factory, jm.from_linen(net(num_outputs=1)), jm.losses.mse))
+        learner = make(num_steps=num_inner_steps)
     elif algorithm in BY_FEATURES:
-        learner = BY_FEATURES[algorithm](jm.from_linen(net(num_outputs=None)))
+        learner = memory.applied(BY_FEATURES[algorithm], algorithm)(jm.from_linen(net(num_outputs=None)))
+    elif precision.dtype != "float32":
+        raise ValueError(f"`dtype` is {precision.dtype!r}, but {algorithm} has a small network of its own, in float32.")
     else:
-        if dtype != "float32":
-            raise ValueError(f"`dtype` is {dtype!r}, but the small network of {algorithm} is its own, and float32.")
-        learner = BY_POINTS[algorithm](jm.identity())
-    rate = optax.cosine_decay_schedule(meta_lr * (1000 if algorithm == "reptile" else 1), num_steps)
+        learner = memory.applied(BY_POINTS[algorithm], algorithm)(jm.identity())
+    reptile = algorithm == "reptile"
+    rate = optax.cosine_decay_schedule(outer.meta_lr * (1000 if reptile else 1), outer.num_steps)
     return Experiment(
         learner=learner,
-        make_learner=steps,
-        test_steps=tuple(sorted({1, num_inner_steps, 10})) if steps else (),
-        optimizer=optax.sgd(rate) if algorithm == "reptile" else optax.adam(rate),
+        make_learner=make,
+        test_steps=tuple(sorted({1, num_inner_steps, 10})) if make else (),
+        optimizer=optax.sgd(rate) if reptile else optax.adam(rate),
         tasks=by_split(
-            train=lambda: functions(family, num_shots, num_queries),
-            test=lambda: functions(family, num_test_shots, num_test_queries),
+            train=lambda: functions(family, **points.layout()),
+            test=lambda: functions(family, **points.layout(held_out=True)),
         ),
-        num_steps=num_steps,
-        tasks_per_step=tasks_per_step,
+        num_steps=outer.num_steps,
+        tasks_per_step=outer.tasks_per_step,
         log_every=100,
-        test_tasks=test_tasks,
+        test_tasks=outer.test_tasks,
         published="none; one protocol for all algorithms",
     )
 
 
 def functions(family: str, num_shots: int, num_queries: int) -> Sampler:
-    """The distribution of tasks.
+    """Return the sampler of a family of functions.
 
     Example:
       >>> import jax
       >>> functions("mixture", 5, 7)(jax.random.key(0)).query.x.shape
       (7, 1)
     """
-    points: dict[str, Any] = {"num_shots": num_shots, "num_queries": num_queries}
-    waves = jm.tasks.sinusoid(**points)
-    return waves if family == "sinusoid" else jm.tasks.mixture(waves, jm.tasks.lines(**points))
+    waves = jm.tasks.sinusoid(num_shots=num_shots, num_queries=num_queries)
+    if family == "sinusoid":
+        return waves
+    return jm.tasks.mixture(waves, jm.tasks.lines(num_shots=num_shots, num_queries=num_queries))

@@ -5,81 +5,59 @@ import optax
 import jaxmeta as jm
 
 from ..experiment import Experiment, by_split, by_steps
-from ._knobs import Dtype, Remat, compute_dtype
+from ..ranges import NotNegative
+from ..types import Sampler
+from ._recipe import recipe
+from ._settings import Convolutions, Episodes, Inner, Memory, Outer
 
 
+@recipe
 def glyphs_maml(
     *,
-    num_steps: int = 1_000,
-    num_ways: int = 5,
-    num_shots: int = 1,
-    num_queries: int = 3,
-    num_test_queries: int = 15,
-    tasks_per_step: int = 8,
-    features: int = 32,
-    inner_lr: float = 0.5,
-    num_inner_steps: int = 1,
-    num_test_steps: int = 1,
+    episodes: Episodes = Episodes(num_queries=3, num_test_queries=15),
+    jitter: NotNegative = 1.0,
     first_order: bool = False,
-    meta_lr: float = 2e-3,
-    jitter: float = 1.0,
-    remat: Remat = 0,
-    dtype: Dtype = "float32",
-    test_tasks: int = 320,
+    inner: Inner = Inner(inner_lr=0.5, num_inner_steps=1, num_test_steps=1),
+    outer: Outer = Outer(num_steps=1_000, tasks_per_step=8, meta_lr=2e-3, test_tasks=320),
+    net: Convolutions = Convolutions(features=32),
+    memory: Memory = Memory(),
 ) -> Experiment:
     """MAML on hand-drawn-like characters made on the device: needs no data, takes minutes on a CPU.
 
+    There are four validations in training, each of as many tasks as the final measurement.
+
     Args:
-      num_steps: meta-steps of training.
-      num_ways: classes per task.
-      num_shots: support drawings per class.
-      num_queries: query drawings per class, in training.
-      num_test_queries: query drawings per class, on held-out classes.
-      tasks_per_step: tasks in a meta-batch.
-      features: channels of the four convolutions.
-      inner_lr: step size of adaptation.
-      num_inner_steps: steps of adaptation in training.
-      num_test_steps: steps of adaptation on held-out classes.
-      first_order: drop second derivatives (FOMAML).
-      meta_lr: step size of the outer Adam.
       jitter: how much two drawings of one character differ; larger is harder.
-      test_tasks: tasks of held-out classes in the final measurement, and in each of four validations.
+      first_order: drop second derivatives (FOMAML).
     """
-    net = jm.backbones.Conv4(num_outputs=num_ways, features=features, dtype=compute_dtype(dtype))
-    model = jm.from_linen(net)
-    inner_optimizer = optax.sgd(inner_lr)
+    model, inner_optimizer = jm.from_linen(net.conv4(episodes.num_ways)), optax.sgd(inner.inner_lr)
 
+    @by_steps
     def make(num_steps: int) -> jm.MetaLearner:
-        options = {
-            "inner_optimizer": inner_optimizer,
-            "num_steps": num_steps,
-            "first_order": first_order,
-            "remat": remat,
-        }
-        return jm.maml(model, jm.losses.cross_entropy, **options)
+        return jm.maml(
+            model, jm.losses.cross_entropy, inner_optimizer=inner_optimizer, num_steps=num_steps,
+            first_order=first_order, remat=memory.remat,
+        )  # fmt: skip
 
-    def tasks(split, num_queries: int):
-        return jm.tasks.glyphs(
-            num_ways=num_ways, num_shots=num_shots, num_queries=num_queries, split=split, jitter=jitter
-        )
+    def held_out(split: str) -> Sampler:
+        return jm.tasks.glyphs(**episodes.layout(held_out=True), split=split, jitter=jitter)
 
-    make_learner = by_steps(make)
     return Experiment(
-        learner=make_learner(num_inner_steps),
-        make_learner=make_learner,
-        test_steps=(num_test_steps,),
-        optimizer=optax.adam(meta_lr),
+        learner=make(num_steps=inner.num_inner_steps),
+        make_learner=make,
+        test_steps=(inner.num_test_steps,),
+        optimizer=optax.adam(outer.meta_lr),
         tasks=by_split(
-            train=lambda: tasks("train", num_queries),
-            val=lambda: tasks("val", num_test_queries),
-            test=lambda: tasks("test", num_test_queries),
+            train=lambda: jm.tasks.glyphs(**episodes.layout(), split="train", jitter=jitter),
+            val=lambda: held_out("val"),
+            test=lambda: held_out("test"),
         ),
-        num_steps=num_steps,
-        tasks_per_step=tasks_per_step,
+        num_steps=outer.num_steps,
+        tasks_per_step=outer.tasks_per_step,
         cpu_chunk=1,
         log_every=25,
-        eval_every=max(num_steps // 4, 1),
-        eval_tasks=test_tasks,  # as many as at the end: one compilation serves both
-        test_tasks=test_tasks,
+        eval_every=max(outer.num_steps // 4, 1),
+        eval_tasks=outer.test_tasks,  # as many as in the final measurement: one compilation serves both
+        test_tasks=outer.test_tasks,
         published="none; these characters are this library's own",
     )

@@ -72,6 +72,7 @@ def _must(about: dict) -> dict[str, Any]:
 
 
 def _check(config: Config, where: str) -> None:
+    from jaxmeta.arguments import check
     from jaxmeta.recipes import RECIPES
 
     recipe, arguments, seed, every, compute, steps, _ = config
@@ -85,7 +86,7 @@ def _check(config: Config, where: str) -> None:
         return
     if not isinstance(recipe, str) or recipe not in RECIPES:
         raise ValueError(f"{where}: there is no recipe {recipe!r}; {near(str(recipe), RECIPES)}")
-    check_arguments(RECIPES[recipe], arguments, where)
+    check(RECIPES[recipe], arguments, where)
 
 
 def _how(

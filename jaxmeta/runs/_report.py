@@ -1,6 +1,5 @@
 """``report.html``: a run on one page, whole in itself, to look at, keep and pass on."""
 
-import inspect
 import platform
 import shlex
 from collections.abc import Iterable
@@ -127,13 +126,14 @@ def _commands(record: Record) -> Iterable[tuple[str, str]]:
 
 def _flags(record: Record) -> Iterable[str]:
     """The arguments that are not the recipe's own, as flags, and the next seed."""
+    from jaxmeta.arguments import defaults
     from jaxmeta.recipes import RECIPES
 
     recipe = RECIPES.get(str(record.config.get("recipe")))
-    defaults = {p.name: p.default for p in inspect.signature(recipe).parameters.values()} if recipe else {}
+    usual = defaults(recipe) if recipe else {}
     arguments, seed = record.config.get("arguments"), record.config.get("seed")
     for name, given in arguments.items() if isinstance(arguments, dict) else ():
-        if given is None or (name in defaults and defaults[name] == given):
+        if given is None or (name in usual and usual[name] == given):
             continue
         flag = clean(name).replace("_", "-")
         if isinstance(given, bool):

@@ -1,6 +1,5 @@
 """What a run has learned, ready to adapt: its learner built again from the recipe, and its meta-parameters."""
 
-import inspect
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,4 +128,6 @@ def _reads_data(config: Config) -> bool:
     """Whether the recipe takes a ``data_dir``."""
     from jaxmeta.recipes import RECIPES
 
-    return config.recipe is not None and "data_dir" in inspect.signature(RECIPES[config.recipe]).parameters
+    from ..arguments import arguments_of
+
+    return config.recipe is not None and "data_dir" in arguments_of(RECIPES[config.recipe])

@@ -60,7 +60,7 @@ def test_show_trains_nothing_and_json_is_alone(done, capsys, tmp_path):
 def test_rows_that_train_alike_are_trained_once(tmp_path, capsys, monkeypatch):
     """The second row has the first one's training, to the byte, and measurements of its own."""
     few = Row("few", "sinusoid_maml", Figure("1", "paper", metric="mse"))
-    one = few._replace(name="one", arguments={"num_test_shots": 1}, trained_as="few")
+    one = few._replace(name="one", values={"num_test_shots": 1}, trained_as="few")
     monkeypatch.setitem(TABLES, "waves", (one, few))
     call = ["reproduce", "waves", "--test-tasks", "64", "--num-steps", "4", "--out", str(tmp_path)]
     assert main([*call, "--json"]) == 0

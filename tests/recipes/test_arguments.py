@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import optax
 import pytest
 
-from jaxmeta.experiment import Experiment
+from jaxmeta.arguments import arguments_of, build, check, defaults, flat, grouped
+from jaxmeta.experiment import Experiment, nearest_neighbour
 from jaxmeta.recipes import RECIPES
-from jaxmeta.recipes._arguments import arguments_of, build, check, defaults, flat, grouped
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,14 @@ class Layout:
     shots: int = 1
 
 
+EMPTY = Experiment(nearest_neighbour(), optax.sgd(1.0), lambda split: None, 1, 1, "none")
+
+
 def own(
     *, path: Path, layout: Layout = Layout(20, 1), rate: float = 0.5, kind: Literal["a", "b"] = "a",
     sizes: tuple[int, ...] = (1, 2), limit: int | None = None,
 ) -> Experiment:  # fmt: skip
-    return (path, layout, rate, kind, sizes, limit)  # type: ignore
+    return EMPTY._replace(note=lambda: (path, layout, rate, kind, sizes, limit))  # type: ignore
 
 
 def test_fields_of_a_dataclass_are_arguments_with_the_defaults_of_the_recipe():
@@ -36,7 +40,9 @@ def test_fields_of_a_dataclass_are_arguments_with_the_defaults_of_the_recipe():
 
 def test_a_configuration_is_read_as_it_was_written():
     given = {"path": "x", "sizes": (3, 4), "rate": 1, "limit": 7}
-    assert build(own, json.loads(json.dumps(given))) == (Path("x"), Layout(20, 1), 1, "a", (3, 4), 7)
+    made = build(own, json.loads(json.dumps(given)))
+    assert made.note() == (Path("x"), Layout(20, 1), 1, "a", (3, 4), 7) and made.recipe == "own"
+    assert json.loads(json.dumps(made.arguments, default=str))["sizes"] == [3, 4]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from PIL import Image
 import jaxmeta as jm
 from jaxmeta.datasets._published import class_names
 from jaxmeta.recipes import photographs
-from jaxmeta.recipes._figures import FIGURES, published
+from jaxmeta.recipes._photograph_figures import FIGURES, published
 from jaxmeta.recipes._photographs import Algorithm, Dataset
 from jaxmeta.tasks._augmented import Augmented
 
@@ -182,16 +182,16 @@ def test_published_splits_reach_the_recipe(tmp_path):
                 archive.writestr(f"data/{c}/{i}.png", coloured((i, 0, 0)))
     e = photographs(dataset="cifar_fs", data_dir=str(tmp_path / "cifar.zip"), **SMALL | {"num_ways": 5, "size": None})
     assert e.train.sampler.count.size == 64 and e.test.count.size == 20 and e.test.x.shape == (100, 32, 32, 3)
-    assert e.published == "none known for 5-way 2-shot"
+    assert e.published == "none; there is no figure for protonet with conv4 on cifar_fs, 5w2s"
 
 
 def test_figures_are_of_things_that_there_are():
     for name in FIGURES:
-        dataset, backbone, algorithm = name.split()
-        assert dataset in get_args(Dataset) and algorithm in get_args(Algorithm)
-        text = published(dataset, backbone, algorithm, num_ways=5, num_shots=5)
-        assert text.startswith(FIGURES[name].five) or text == "none known for 5-way 5-shot"
-    assert published("grocery", "conv4", "protonet", num_ways=5, num_shots=5).startswith("none; ")
+        dataset, backbone, algorithm, size = name.split()
+        assert dataset in get_args(Dataset) and algorithm in get_args(Algorithm) and FIGURES[name].mean > 20
+        assert published(dataset, backbone, algorithm, size) == str(FIGURES[name])
+    assert len(FIGURES) == 2 * 34 - 1  # Chen et al. print no relation network of 5 shots on birds
+    assert published("grocery", "conv4", "protonet", "5w5s").startswith("none; ")
 
 
 def test_grocery():

@@ -1,17 +1,20 @@
 """Recipes: documented knobs, protocols, and the baseline that learns nothing."""
 
+import dataclasses
 import inspect
+import json
 import re
 from pathlib import Path
+from typing import get_type_hints
 
 import jax
 import jax.numpy as jnp
 import pytest
-from typing_extensions import Doc
 
 import jaxmeta as jm
+from jaxmeta.arguments import MISSING, arguments_of
 from jaxmeta.recipes import RECIPES, Experiment, nearest_neighbour
-from jaxmeta.recipes._knobs import Dtype, Remat
+from jaxmeta.recipes._settings import Convolutions, Episodes, Halving, Inner, Memory, Omniglot, Outer, Points, Precision
 
 OMNIGLOT = Path(__file__).parents[3] / "shared" / "data" / "omniglot"
 needs_omniglot = pytest.mark.skipif(not OMNIGLOT.is_dir(), reason=f"needs the official Omniglot zips in {OMNIGLOT}")
@@ -26,25 +29,42 @@ def cache(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_knob_is_typed_keyword_only_and_documented(name):
+def test_every_argument_is_typed_and_explained_once(name):
     recipe = RECIPES[name]
-    for parameter in inspect.signature(recipe).parameters.values():
-        assert parameter.kind is parameter.KEYWORD_ONLY and parameter.annotation is not parameter.empty
-        assert parameter.default is not parameter.empty, f"{name}: {parameter.name} has no default"
-        explained = any(isinstance(mark, Doc) for mark in getattr(parameter.annotation, "__metadata__", ()))
-        told = re.search(rf"^      {parameter.name}: \w", recipe.__doc__, re.M)
-        assert bool(told) != explained, f"{name}: {parameter.name} is explained {'twice' if told else 'nowhere'}"
+    for argument in arguments_of(recipe).values():
+        assert argument.default is not MISSING, f"{name}: {argument.name} has no default"
+        explained = re.search(rf"^      {argument.name}: \w", recipe.function.__doc__, re.M)
+        assert bool(explained) == (argument.group is None), f"{name}: {argument.name}"
+
+
+@pytest.mark.parametrize("group", [Outer, Halving, Inner, Precision, Memory, Convolutions, Episodes, Points, Omniglot])
+def test_every_shared_setting_is_explained_and_has_a_range(group):
+    source = inspect.getsource(group)
+    for field in dataclasses.fields(group):
+        if field.name in inspect.get_annotations(group):
+            assert re.search(rf'    {field.name}: .*\n    """\w', source), field.name
+        assert get_type_hints(group, include_extras=True)[field.name] not in (int, float), field.name
+
+
+RESOLVED = json.loads((Path(__file__).parent / "resolved.json").read_text())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_resolved_configuration_is_the_stored_one(name):
+    """A change here is a change of a protocol: the stored configurations were written before recipes were rewritten."""
+    stored, e = RESOLVED[name], RECIPES[name]()
+    expected = dict(stored["experiment"])
+    assert json.loads(json.dumps(e.arguments)) == stored["arguments"] and e.recipe == name
+    assert (e.make_learner is not None, list(e.beside)) == (expected.pop("make_learner"), expected.pop("beside"))
+    assert {field: json.loads(json.dumps(getattr(e, field))) for field in expected} == expected
 
 
 def test_recipes_with_a_network_have_a_precision_and_those_through_inner_steps_can_recompute():
-    knobs = {name: inspect.signature(recipe).parameters for name, recipe in RECIPES.items()}
-    assert {name for name in RECIPES if "dtype" not in knobs[name]} == {"quadratics"}  # which has no network
-    papers = {name for name in RECIPES if "remat" in knobs[name]}
+    arguments = {name: arguments_of(recipe) for name, recipe in RECIPES.items()}
+    assert {name for name in RECIPES if "dtype" not in arguments[name]} == {"quadratics"}  # which has no network
+    papers = {name for name in RECIPES if "remat" in arguments[name]}
     single = {n for n in RECIPES if re.match("(glyphs|sinusoid|omniglot)_(fo)?(maml|meta_sgd|anil)(_mlp|_[0-9]|$)", n)}
     assert papers == single | {"characters", "curves", "quadratics", "photographs"}
-    for name, own in knobs.items():
-        assert own.get("dtype") is None or (own["dtype"].annotation, own["dtype"].default) == (Dtype, "float32"), name
-        assert own.get("remat") is None or (own["remat"].annotation, own["remat"].default) == (Remat, 0), name
 
 
 def program(e, transform=lambda value: value):

@@ -1,6 +1,5 @@
 """Rows of papers' tables: each builds, says its own figure, and has the protocol that the paper has."""
 
-import inspect
 import re
 
 import jax
@@ -9,8 +8,8 @@ import numpy as np
 import pytest
 
 import jaxmeta as jm
-from jaxmeta.recipes import RECIPES, TABLES, Figure
-from jaxmeta.recipes._published import row
+from jaxmeta import arguments
+from jaxmeta.recipes import RECIPES, TABLES, Figure, Recipe, Row
 
 ROWS = {row.name: row for row in TABLES["omniglot"]}
 
@@ -64,7 +63,7 @@ def drawings(monkeypatch):
 
 
 def defaults(name):
-    return {p.name: p.default for p in inspect.signature(RECIPES[name]).parameters.values()}
+    return arguments.defaults(RECIPES[name])
 
 
 @pytest.mark.parametrize("name", SAMPLE)
@@ -93,8 +92,8 @@ def test_rows_are_what_their_names_say(name):
     support = jax.eval_shape(e.test, jax.random.key(0)).support
     assert support.x.shape == (ways * shots, 28, 28, 1) and len(support.ways) == ways
     assert e.published == str(ROWS[name].figure) and e.val is None and e.test_tasks >= 600
-    assert RECIPES[name].__doc__.partition("\n")[0].endswith(f"Published: {ROWS[name].figure.short}.")
-    assert getattr(jm.recipes, name) is RECIPES[name] and RECIPES[name].__name__ == name
+    assert RECIPES[name].about.endswith(f"Published: {ROWS[name].figure.short}.")
+    assert getattr(jm.recipes, name) is RECIPES[name] and RECIPES[name].name == name
 
 
 @pytest.mark.parametrize(
@@ -140,8 +139,8 @@ def test_validation_is_there_on_request():
 
 
 def test_a_default_that_is_no_argument_is_refused():
-    with pytest.raises(ValueError, match="`glyphs_maml` has no argument num_wayz"):
-        row(RECIPES["glyphs_maml"], "x", "x", Figure("1", "x"), num_wayz=3)
+    with pytest.raises(ValueError, match="x: there is no argument 'num_wayz'; did you mean 'num_ways'"):
+        Recipe.of_row(RECIPES["glyphs_maml"], Row("x", "glyphs_maml", Figure("1", "x"), {"num_wayz": 3}))
 
 
 @pytest.mark.parametrize("name", ["glyphs_maml", "sinusoid_maml", "omniglot_maml_20w1s", "omniglot_anil_20w1s"])

@@ -1,0 +1,238 @@
+"""Settings that many recipes share, explained once: each dataclass is a parameter, its fields are the flags."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import optax
+
+import jaxmeta as jm
+
+from ..experiment import Experiment, by_split
+from ..ranges import Count, Examples, InnerSteps, Positive, Tasks, Ways, Whole, Width
+from ..tasks._episodes import Rotate
+from ..types import MetaLearner, Model, Sampler
+from ._tables import published
+
+# Of the other algorithms that adapt by steps, reptile has no outer derivative, imaml differentiates where the steps end
+# and not the steps, and the outer loss of maml_plus_plus looks at every one of them.
+THROUGH_STEPS = ("maml", "fomaml", "anil", "boil", "meta_sgd", "lstm")
+
+
+@dataclass(frozen=True)
+class Outer:
+    """The outer loop: how long it trains, how fast, and how the result is measured."""
+
+    num_steps: Count = 1_000
+    """meta-steps of training"""
+    tasks_per_step: Tasks = 32
+    """tasks in a meta-batch"""
+    meta_lr: Positive = 1e-3
+    """step size of the outer optimizer, at the start of training"""
+    test_tasks: Tasks = 1_000
+    """held-out tasks in the final measurement"""
+
+
+@dataclass(frozen=True)
+class Halving(Outer):
+    """The outer loop of a step size that halves at fixed intervals."""
+
+    halve_every: Count = 2_000
+    """meta-steps after which the step size halves"""
+
+    def rate(self) -> optax.Schedule:
+        """Return the step size as a function of the meta-step."""
+        return optax.exponential_decay(self.meta_lr, self.halve_every, 0.5, staircase=True)
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Adaptation by gradient steps."""
+
+    inner_lr: Positive = 0.1
+    """step size of adaptation"""
+    num_inner_steps: InnerSteps = 5
+    """steps of adaptation in training"""
+    num_test_steps: InnerSteps = 10
+    """steps of adaptation on held-out tasks"""
+
+    @property
+    def test_steps(self) -> tuple[int, ...]:
+        """The numbers of steps that are measured; the larger is the headline."""
+        return tuple(sorted({self.num_inner_steps, self.num_test_steps}))
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The precision of the network."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """dtype of the network's computation; parameters, statistics and losses stay float32. bfloat16 is for
+    accelerators"""
+
+    @property
+    def module_dtype(self) -> Any:
+        """The ``dtype`` of a flax module: None for float32, so that float64 inputs keep their dtype."""
+        return None if self.dtype == "float32" else jnp.dtype(self.dtype)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory against computation."""
+
+    remat: Whole = 0
+    """recompute inner steps in the backward pass, in groups of this size, to save memory; 0 recomputes nothing"""
+
+    def applied(self, make: Callable[..., MetaLearner], algorithm: str) -> Callable[..., MetaLearner]:
+        """Return the factory of an algorithm with this setting; factories of learners without steps stay the same.
+
+        Raises:
+          ValueError: if the meta-gradient of the algorithm passes through no inner steps that could be recomputed.
+        """
+        if algorithm in THROUGH_STEPS:
+            return partial(make, remat=self.remat)
+        if self.remat:
+            raise ValueError(
+                f"`remat` is {self.remat}, but the meta-gradient of {algorithm} does not pass through inner steps that "
+                f"could be recomputed. Leave it out; it is for {', '.join(THROUGH_STEPS)}."
+            )
+        return make
+
+
+@dataclass(frozen=True)
+class Convolutions(Precision):
+    """The network: four convolutions."""
+
+    features: Width = 64
+    """channels of the convolutions"""
+
+    def conv4(self, num_outputs: int | None = None, **layers: Any) -> Any:
+        """Return a `Conv4` with these channels."""
+        return jm.backbones.Conv4(num_outputs=num_outputs, features=self.features, dtype=self.module_dtype, **layers)
+
+
+@dataclass(frozen=True)
+class Embedding(Convolutions):
+    """The network: four max-pooled convolutions, whose output is an embedding."""
+
+    norm: Literal["running", "support", "transductive"] = "running"
+    """statistics of BatchNorm on held-out classes: running averages of training, those of the support set, or those of
+    each batch"""
+
+    def model(self, **layers: Any) -> Model:
+        """Return the network as a model."""
+        return jm.from_linen(self.conv4(pool="max", **layers), norm=self.norm)
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """The layout of a task."""
+
+    num_ways: Ways = 5
+    """classes per task"""
+    num_shots: Examples = 1
+    """support examples per class"""
+    num_queries: Examples = 1
+    """query examples per class, in training"""
+    num_test_queries: Examples = 1
+    """query examples per class, on held-out classes; where BatchNorm is transductive they share its statistics"""
+
+    @property
+    def size(self) -> str:
+        """Ways and shots as in the names of rows, ``"5w1s"``."""
+        return f"{self.num_ways}w{self.num_shots}s"
+
+    def layout(self, *, held_out: bool = False, **changes: Any) -> dict[str, Any]:
+        """Return the arguments of a sampler, in training or on held-out classes."""
+        queries = self.num_test_queries if held_out else self.num_queries
+        return {"num_ways": self.num_ways, "num_shots": self.num_shots, "num_queries": queries} | changes
+
+
+@dataclass(frozen=True)
+class Points:
+    """The layout of a regression task."""
+
+    num_shots: Examples = 10
+    """support points, in training"""
+    num_queries: Examples = 20
+    """query points, in training"""
+    num_test_shots: Examples = 10
+    """support points, on held-out functions"""
+    num_test_queries: Examples = 50
+    """query points, on held-out functions"""
+
+    def layout(self, *, held_out: bool = False) -> dict[str, int]:
+        """Return the arguments of a sampler, in training or on held-out functions."""
+        if held_out:
+            return {"num_shots": self.num_test_shots, "num_queries": self.num_test_queries}
+        return {"num_shots": self.num_shots, "num_queries": self.num_queries}
+
+
+@dataclass(frozen=True)
+class Omniglot(Episodes):
+    """The drawings, the characters that are held out, and the layout of a task."""
+
+    data_dir: str | None = None
+    """folder with images_background.zip and images_evaluation.zip; by default the cache folder"""
+    download: bool = False
+    """fetch the zips (16 MB) if they are not there"""
+    resize: Literal["nearest", "antialias"] = "nearest"
+    """nearest keeps the drawings black and white, as most published code did (Pillow ignores the filter for 1-bit
+    images); antialias is smoother"""
+    train_split: Literal["trainval", "train"] = "trainval"
+    """trainval: the published 1,200 training characters; train: 1,028 of them, and the other 172 for a validation
+    every 1,000 steps"""
+
+    def experiment(
+        self,
+        outer: Outer,
+        *,
+        learner: MetaLearner,
+        optimizer: optax.GradientTransformation,
+        rotate: Rotate,
+        row: str,
+        train: Mapping[str, Any] = MappingProxyType({}),
+        test_rotate: Rotate | Literal["same"] = "same",
+        make_learner: Callable[..., MetaLearner] | None = None,
+        test_steps: tuple[int, ...] = (),
+        cpu_chunk: int | None = None,
+        log_every: int = 50,
+    ) -> Experiment:
+        """Return the experiment of a learner on these tasks.
+
+        Args:
+          outer: how long it trains and how it is measured.
+          learner, optimizer, make_learner, test_steps, cpu_chunk, log_every: as in `Experiment`.
+          rotate: ``"extra"`` makes turned characters further classes, ``"draw"`` turns each class of a task.
+          row: name of the rows of the paper's table, without ways and shots.
+          train: what differs in the layout of training tasks.
+          test_rotate: ``rotate`` for held-out characters, where it differs.
+        """
+        turned = rotate if test_rotate == "same" else test_rotate
+        validates = self.train_split == "train"
+
+        def sampler(split: str, layout: dict[str, Any], rotate: Rotate) -> Sampler:
+            data = jm.datasets.omniglot(split, data_dir=self.data_dir, resize=self.resize, download=self.download)
+            return jm.tasks.episodes(data, **layout, rotate=rotate)
+
+        return Experiment(
+            learner=learner,
+            optimizer=optimizer,
+            tasks=by_split(
+                train=lambda: sampler(self.train_split, self.layout(**train), rotate),
+                val=(lambda: sampler("val", self.layout(held_out=True), turned)) if validates else None,
+                test=lambda: sampler("test", self.layout(held_out=True), turned),
+            ),
+            num_steps=outer.num_steps,
+            tasks_per_step=outer.tasks_per_step,
+            published=published(f"{row}_{self.size}"),
+            make_learner=make_learner,
+            test_steps=test_steps,
+            cpu_chunk=cpu_chunk,
+            log_every=log_every,
+            eval_every=1_000 if validates else None,
+            test_tasks=outer.test_tasks,
+        )
