@@ -44,8 +44,10 @@ end
 
 
 def completion(args: list[str]) -> int:
-    """Reads the shell's name and returns the exit code."""
-    return tyro.cli(_completion, prog="jaxmeta completion", args=args)
+    """Parse the shell's name, print its script, and return the exit code."""
+    from ._flags import parse
+
+    return parse(_completion, "jaxmeta completion", args).run()
 
 
 def _completion(shell: Annotated[Shell, tyro.conf.Positional]) -> int:

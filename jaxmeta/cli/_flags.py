@@ -2,13 +2,15 @@
 
 import dataclasses
 import functools
+import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple, TypeVar, cast, get_type_hints
 
 import tyro
 
-from jaxmeta.arguments import check, complaint, flat, grouped, shown
+from jaxmeta.arguments import arguments_of, check, complaint, flat, grouped, shown
 from jaxmeta.recipes import RECIPES, Recipe, find
 
 DEFAULT = next(iter(RECIPES))
@@ -17,14 +19,15 @@ T = TypeVar("T")
 
 
 class Call(NamedTuple):
-    """A parsed call of a command: the function that runs it, and its arguments."""
+    """A parsed call of a command: the function that runs it, and its arguments by position and by name."""
 
     function: Callable[..., int]
+    positional: tuple[Any, ...]
     arguments: Mapping[str, Any]
 
     def run(self) -> int:
         """Run the command and return its exit code."""
-        return self.function(**self.arguments)
+        return self.function(*self.positional, **self.arguments)
 
 
 def flag(name: str) -> str:
@@ -48,9 +51,10 @@ def parse(function: Callable[..., int], prog: str, args: list[str]) -> Call:
     Raises:
       ValueError: if a number is not finite or out of the range that its type names.
     """
-    given: dict[str, Any] = tyro.cli(_collector(function), prog=prog, args=args, config=CONFIG)
-    _check(given, get_type_hints(function, include_extras=True))
-    return Call(function, given)
+    positional, given = tyro.cli(_collector(function), prog=prog, args=args, config=CONFIG)
+    names = list(inspect.signature(function).parameters)
+    _check(dict(zip(names, positional, strict=False)) | given, get_type_hints(function, include_extras=True))
+    return Call(function, positional, given)
 
 
 def read(command: str, own: type[T], args: list[str]) -> tuple[Recipe, T, dict[str, Any]]:
@@ -74,13 +78,23 @@ def read(command: str, own: type[T], args: list[str]) -> tuple[Recipe, T, dict[s
     about = f"{recipe.about}\n\n{_body(recipe)}" + ("" if named else f"\n\nThis is the default recipe. {hint}")
     constructor = functools.partial(_collector(recipe.function), **grouped(recipe.function, recipe.values))
     both = tuple[
-        Annotated[own, tyro.conf.arg(name="")], Annotated[dict, tyro.conf.arg(name="", constructor=constructor)]
+        Annotated[own, tyro.conf.arg(name="")], Annotated[tuple, tyro.conf.arg(name="", constructor=constructor)]
     ]
     flags, given = tyro.cli(
         cast(Any, both), prog=f"jaxmeta {command} {name}", description=about, args=rest, config=CONFIG
     )
     _check(vars(flags), get_type_hints(own, include_extras=True))
-    return recipe, flags, check(recipe, flat(recipe, given), named=flag)
+    return recipe, flags, check(recipe, flat(recipe, given[1]), named=flag)
+
+
+@contextmanager
+def naming_flags(recipe: Recipe) -> Iterator[None]:
+    """Name flags in place of arguments in errors about what a recipe was given."""
+    try:
+        yield
+    except ValueError as error:
+        text = in_flags(str(error), [*arguments_of(recipe), "accumulate"])
+        raise (error if text == str(error) else ValueError(text)) from error
 
 
 def in_flags(text: str, names: Iterable[str]) -> str:
@@ -94,13 +108,12 @@ def in_flags(text: str, names: Iterable[str]) -> str:
     return re.sub(r"`(\w+)`", lambda match: flag(match[1]) if match[1] in known else match[0], text)
 
 
-def _collector(function: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+def _collector(function: Callable[..., Any]) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
     """Return a function with the same signature and docstring that returns its arguments."""
 
     @functools.wraps(function)
-    def collect(*positional: Any, **given: Any) -> dict[str, Any]:
-        names = list(get_type_hints(function))
-        return dict(zip(names, positional, strict=False)) | given
+    def collect(*positional: Any, **given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return positional, given
 
     return collect
 

@@ -12,10 +12,11 @@ from jaxmeta import planning
 from jaxmeta.experiment import Experiment
 from jaxmeta.planning import Collective, Plan
 from jaxmeta.ranges import Tasks
+from jaxmeta.recipes import Recipe
 from jaxmeta.runs._compute import Placement
 from jaxmeta.runs._json import plain
 
-from ._flags import read
+from ._flags import naming_flags, read
 
 BY_RECIPE = Placement()
 
@@ -36,7 +37,12 @@ class Flags:
 
 def plan(args: list[str]) -> int:
     """Compiles a recipe's meta-step, prints what it needs, and returns the exit code."""
-    recipe, call, arguments = read("plan", Flags, args)
+    recipe, flags, arguments = read("plan", Flags, args)
+    with naming_flags(recipe):
+        return _plan(recipe, flags, arguments)
+
+
+def _plan(recipe: Recipe, call: Flags, arguments: dict[str, Any]) -> int:
     _use_the_host_only(call.topology)
     mesh = call.placement.grouped(planning.topology(call.topology))
     name, experiment = recipe.name, recipe(**arguments)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import tyro
 
+from jaxmeta.ranges import Count, NotNegative, Tasks
 from jaxmeta.recipes import RECIPES, TABLES, Row
 from jaxmeta.runs import Config, _folder, write_config
 from jaxmeta.runs._compute import Compute
@@ -19,6 +20,7 @@ from jaxmeta.runs._names import near
 from jaxmeta.runs._signals import EXIT
 from jaxmeta.storage import is_remote
 
+from ._flags import parse
 from ._folder import Folder
 from ._row_config import Asked, ask, knobs_of, trained_alike
 from ._run import DIVERGED, Run, run
@@ -40,8 +42,8 @@ class Options(NamedTuple):
 
 
 def reproduce(args: list[str]) -> int:
-    """Reads the flags and returns the exit code."""
-    return tyro.cli(_reproduce, prog="jaxmeta reproduce", args=args)
+    """Parse the flags, run the command, and return the exit code."""
+    return parse(_reproduce, "jaxmeta reproduce", args).run()
 
 
 def _reproduce(
@@ -52,11 +54,11 @@ def _reproduce(
     download: Flag = False,
     out: Folder | None = None,
     only: str = "*",
-    seeds: int = 1,
-    minutes: float | None = None,
-    checkpoint_every: int = 500,
-    num_steps: int | None = None,
-    test_tasks: int | None = None,
+    seeds: Count = 1,
+    minutes: NotNegative | None = None,
+    checkpoint_every: Count = 500,
+    num_steps: Count | None = None,
+    test_tasks: Tasks | None = None,
     show: Flag = False,
     as_json: Annotated[Flag, tyro.conf.arg(name="json")] = False,
     listed: Annotated[Flag, tyro.conf.arg(name="list")] = False,
@@ -85,9 +87,6 @@ def _reproduce(
     if listed or name is None:
         return _list(name, only, as_json=as_json)
     rows = _rows(name, only)
-    for flag, value in (("seeds", seeds), ("checkpoint-every", checkpoint_every)):
-        if value < 1:
-            raise ValueError(f"`--{flag}` must be at least 1, got {value}.")
     asked = {"data_dir": data_dir, "download": download or None, "num_steps": num_steps, "test_tasks": test_tasks}
     changes = {name: value for name, value in asked.items() if value is not None}
     if out is not None and is_remote(out):

@@ -13,8 +13,9 @@ from jaxmeta.ranges import Count, NotNegative, Seed
 from jaxmeta.recipes import RECIPES, Recipe
 from jaxmeta.runs import Config, _folder, write_config
 from jaxmeta.runs._compute import Compute
+from jaxmeta.runs._limits import check_limits
 
-from ._flags import read
+from ._flags import naming_flags, read
 from ._folder import Folder
 from ._run import Log, Run, run
 
@@ -41,7 +42,8 @@ def train(args: list[str]) -> int:
         if any(arg.split("=")[0] == flag for arg in args):
             return tyro.cli(function, prog=f"jaxmeta train {flag} RUN", args=args)
     recipe, flags, arguments = read("train", Flags, args)
-    return _start(recipe, Call(**vars(flags), arguments=arguments))
+    with naming_flags(recipe):
+        return _start(recipe, Call(**vars(flags), arguments=arguments))
 
 
 def _start(recipe: Recipe, call: Call) -> int:
@@ -50,6 +52,7 @@ def _start(recipe: Recipe, call: Call) -> int:
     _check(call)
     name, experiment = recipe.name, recipe(**call.arguments)
     how, task = call.compute.kept(), experiment.prepare()
+    check_limits(experiment, call.compute.accumulate, task)
     config = Config(name, call.arguments, call.seed, call.checkpoint_every, how, task=task)
     folder = _make_folder(name, call.out, config, experiment.num_steps)
     return run(Run(experiment, folder, config, call.compute, call.minutes, call.log))

@@ -148,6 +148,11 @@ class Episodes:
     def layout(self, *, held_out: bool = False, **changes: Any) -> dict[str, Any]:
         """Return the arguments of a sampler, in training or on held-out classes."""
         queries = self.num_test_queries if held_out else self.num_queries
+        if (examples := self.num_ways * (self.num_shots + queries)) > 1_000_000:
+            raise ValueError(
+                f"a task would have {examples:,} examples, more than a million: lower `num_ways`, `num_shots`, "
+                "`num_queries` or `num_test_queries`."
+            )
         return {"num_ways": self.num_ways, "num_shots": self.num_shots, "num_queries": queries} | changes
 
 

@@ -11,6 +11,7 @@ import optax
 from .. import parallel
 from ..experiment import Experiment
 from ..fit import Profile
+from ..ranges import Count, Positive, Whole
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class Placement:
 
     fsdp: bool = False
     """split large parameters and their optimizer's state over the devices, instead of a copy on each"""
-    fsdp_over: int | None = None
+    fsdp_over: Count | None = None
     """the same, over groups of so many neighbouring devices, each with a copy of all"""
-    chunk: int | None = None
+    chunk: Count | None = None
     """tasks that a device differentiates at a time; by default the recipe's for such devices"""
 
     @property
@@ -42,7 +43,7 @@ class Placement:
 
     def chunk_of(self, e: Experiment, platform: str) -> int | None:
         """Tasks differentiated at a time."""
-        return self.chunk or e.chunk_on(platform)
+        return e.chunk_on(platform) if self.chunk is None else self.chunk
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Compute(Placement):
 
     mesh: str | None = None
     """devices that share the tasks of a step, as `task=4`; by default as many as share them evenly"""
-    accumulate: int = 1
+    accumulate: Count = 1
     """steps whose gradients are averaged into one update"""
-    clip_norm: float | None = None
+    clip_norm: Positive | None = None
     """largest norm of a meta-gradient; larger ones are scaled down to it"""
     guard: Literal["step", "task"] = "step"
     """what is left out where numbers are not finite: the step, or single tasks at the price of memory"""
@@ -63,9 +64,9 @@ class Compute(Placement):
     """one of several processes, whose addresses SLURM, a Cloud TPU or Open MPI tells"""
     coordinator: str | None = None
     """host:port of process 0, where nothing tells it; with the next two"""
-    num_processes: int | None = None
+    num_processes: Count | None = None
     """how many processes there are"""
-    process_id: int | None = None
+    process_id: Whole | None = None
     """which of them this is, from 0"""
 
     def start(self) -> None:

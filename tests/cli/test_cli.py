@@ -341,4 +341,4 @@ def test_knobs_of_the_computation(tmp_path, capsys):
     assert "skipped_tasks" in (out / "metrics.jsonl").read_text()
     fails(capsys, ["train", *SINE, "--mesh", "task=3"], "`--mesh task=3` does not divide the 25 tasks")
     fails(capsys, ["train", *SINE, "--mesh", "data=2"], "must be like task=4, got 'data=2'")
-    fails(capsys, ["train", *SINE, "--accumulate", "0"], "`--accumulate` must be at least 1, got 0")
+    fails(capsys, ["train", *SINE, "--accumulate", "0"], "`--accumulate` must be a whole number of at least 1, got 0")

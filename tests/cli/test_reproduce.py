@@ -142,8 +142,8 @@ def test_seeds_without_a_figure_are_counted(done, tmp_path, capsys):
 def test_what_is_wrong_is_said_first(done, capsys, tmp_path):
     fails(capsys, ["reproduce", "sinusiod"], "no table 'sinusiod'; did you mean 'sinusoid'?")
     fails(capsys, ["reproduce", "omniglot_protonet", "--only", "omniglot_protnet_5w1s"], "no row", "protonet_5w1s")
-    fails(capsys, [*TINY, "--seeds", "0"], "`--seeds` must be at least 1, got 0")
-    fails(capsys, [*TINY, "--checkpoint-every", "0"], "`--checkpoint-every` must be at least 1, got 0")
+    fails(capsys, [*TINY, "--seeds", "0"], "`--seeds` must be a whole number of at least 1, got 0")
+    fails(capsys, [*TINY, "--checkpoint-every", "0"], "`--checkpoint-every` must be a whole number of at least 1")
     fails(capsys, [*TINY[:2], "--num-steps", "5", "--test-tasks", "16", "--out", done], "num_steps 4 and not 5")
     (tmp_path / "sinusoid_maml-seed0").mkdir()
     (tmp_path / "sinusoid_maml-seed0" / "mine").touch()
