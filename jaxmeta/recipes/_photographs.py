@@ -53,6 +53,8 @@ def photographs(
     download: bool = False,
     size: Pixels | None = None,
     held_out: OpenShare = 0.2,
+    min_images: Count = 1,
+    allow_shared_classes: bool = False,
     algorithm: Algorithm = "protonet",
     backbone: Literal["conv4", "resnet12"] = "conv4",
     episodes: Episodes = Episodes(num_shots=5, num_queries=10, num_test_queries=15),
@@ -89,6 +91,9 @@ def photographs(
       size: height and width in pixels, to which images are resized; by default 32 for cifar_fs and fc100, else 84.
       held_out: part of your own classes to test on, and as many to validate, where there are no folders train and
         test; num_ways at least. Their names decide which: after adding classes, train again.
+      min_images: leave out your own classes with fewer images.
+      allow_shared_classes: accept classes that are both trained and tested on; accuracy on them is no measure of how
+        well new classes are learned.
       algorithm: see `jaxmeta list algorithms`; the last three learn from labels, without episodes.
       backbone: conv4 has four convolutions, resnet12 twelve in four residual blocks.
       num_train_ways: classes per task in training, by default num_ways; more help algorithms that read features.
@@ -114,12 +119,17 @@ def photographs(
             f"`num_ways` = {episodes.num_ways} classes. Leave it out, or take an algorithm that reads features."
         )
     train_ways = episodes.num_ways if num_train_ways is None else num_train_ways
-    by_name = ClassSplit(held_out, episodes.num_ways, 2 if labels else train_ways, eval_every is not None)
+    by_name = ClassSplit(
+        held_out=held_out,
+        num_ways=episodes.num_ways,
+        num_train_ways=2 if labels else train_ways,
+        validates=eval_every is not None,
+        allow_shared_classes=allow_shared_classes,
+        min_images=min_images,
+    )
 
     def data(split: str) -> ClassSet:
-        return jm.datasets.load(
-            dataset, split, data_dir=data_dir, download=download, size=size, class_split=by_name
-        )
+        return jm.datasets.load(dataset, split, data_dir=data_dir, download=download, size=size, class_split=by_name)
 
     def tested(split: str) -> Sampler:
         classes = data(split)
