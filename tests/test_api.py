@@ -12,7 +12,7 @@ import pytest
 import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
-MODULES = """experiment arguments ranges losses inner implicit update_rules layers tasks datasets algorithms backbones
+MODULES = """experiment losses inner implicit update_rules layers tasks datasets algorithms backbones
     ops plots checkpoint recipes attacks parallel nonfinite planning callbacks runs estimator learner testing""".split()
 
 
