@@ -20,10 +20,20 @@ def take(array: Any, rows: np.ndarray) -> np.ndarray:
     mapped = _mapping(array)
     if mapped is not None:
         _ask(array, mapped, rows)
-    found = np.asarray(array[rows])
+    found = np.asarray(array[rows]) if isinstance(array, np.ndarray) else _take_sorted(array, rows)
     if mapped is not None and not _is_private(array):
         mapped.madvise(mmap.MADV_DONTNEED)  # of this process alone: they stay in the system's cache
     return found
+
+
+def _take_sorted(array: Any, rows: np.ndarray) -> np.ndarray:
+    """Return ``array[rows]`` of an array that is indexed lazily, such as a data set of HDF5 or Zarr.
+
+    Such arrays take rising row numbers without repetition, along one axis.
+    """
+    unique, place = np.unique(rows.ravel(), return_inverse=True)
+    found = np.asarray(array[unique])
+    return found[place.reshape(-1)].reshape(*rows.shape, *found.shape[1:])
 
 
 def _ask(array: np.ndarray, mapped: mmap.mmap, rows: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxmeta.types import ClassSet, Key, PyTree, Task
+from jaxmeta.validation import check_integers
 
 from ._batches import Batches, batches
 from ._episodes import Episodes, check_type, episodes
@@ -30,7 +31,8 @@ def streamed(
 
     Args:
       data: classes to draw from. Its arrays are NumPy's, ``np.memmap`` for what is larger than memory, or anything
-        with ``shape``, ``dtype`` and indexing by an array of row numbers. Whether floats are finite is not checked.
+        with ``shape``, ``dtype`` and indexing by rising row numbers, such as a data set of an HDF5 file, which is
+        read by rows and never whole. Whether floats are finite is not checked.
       make: `episodes` or `batches`.
       num_threads: threads that prepare the tasks of `fit`, each those of one step at a time; more hide a slow disk.
         Twice as many steps' tasks lie ready on the device. The tasks do not depend on it.
@@ -75,7 +77,9 @@ class Shelf:
     def take(self, rows: Any) -> PyTree:
         """Rows ``[...]`` of every array, in memory."""
         rows = np.asarray(rows)
-        return jax.tree.map(lambda a, to: take(a, rows).astype(to.dtype, copy=False), self.x, self.shapes)
+        x = jax.tree.map(lambda a: take(a, rows), self.x)
+        check_integers("data.x", x)
+        return jax.tree.map(lambda a, to: a.astype(to.dtype, copy=False), x, self.shapes)
 
 
 @jax.tree_util.register_dataclass

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+import jaxmeta as jm
 from jaxmeta.tasks._mapped import take
 
 ROWS = np.array([[3, 399], [0, 200]])
@@ -51,3 +53,38 @@ def test_pages_are_let_go(path):
     assert resident() > 0
     take(x, ROWS)
     assert resident() == 0
+
+
+class Lazy:
+    """An array that is read like a data set of HDF5: rising rows of one axis, without repetition, never whole."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.most = array, array.shape, array.dtype, 0
+
+    def __getitem__(self, rows):
+        rows = np.asarray(rows)
+        assert rows.ndim == 1 and (np.diff(rows) > 0).all()
+        self.most = max(self.most, len(rows))
+        return self.array[rows]
+
+    def __array__(self, *args, **kwargs):
+        raise AssertionError("read whole")
+
+
+def test_lazily_indexed_arrays_are_read_by_rising_rows():
+    array = np.arange(60).reshape(20, 3)
+    rows = np.array([[7, 3], [7, 19]])
+    lazy = Lazy(array)
+    np.testing.assert_array_equal(take(lazy, rows), array[rows])
+    assert lazy.most == 3
+
+
+def test_streamed_tasks_of_a_lazily_indexed_array_are_those_of_the_array():
+    array = np.arange(60, dtype=np.float32).reshape(20, 3)
+    data = jm.ClassSet(array, np.arange(0, 20, 5), np.full(4, 5), tuple("abcd"))
+    lazy = data._replace(x=Lazy(array))
+    sampler = jm.tasks.streamed(lazy, num_ways=2, num_shots=1, num_queries=2)
+    whole = jm.tasks.episodes(data, num_ways=2, num_shots=1, num_queries=2)
+    key = jax.random.key(3)
+    np.testing.assert_array_equal(sampler(key).query.x, whole(key).query.x)
+    assert lazy.x.most <= 6
