@@ -1,16 +1,22 @@
 """What the estimators do with input that is odd, mixed, damaged, or a stranger's."""
 
+import copy
 import json
+import pickle
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from nets import start_of_run
 from PIL import Image
 from sklearn.base import clone
+from sklearn.linear_model import Ridge
 
 import jaxmeta as jm
 from jaxmeta import FewShotClassifier, FewShotRegressor
+from jaxmeta.estimator._arrays import inputs_for
+from jaxmeta.estimator._compiled import compiled
 
 MLP = jm.protonet(jm.from_linen(jm.backbones.MLP((16,), num_outputs=8)))
 
@@ -47,6 +53,93 @@ def test_bytes_and_numbers_are_in_one_unit(run):
         FewShotClassifier.load(run).fit(X / np.float32(32), y).predict(X)
     parts = FewShotClassifier.load(run, num_steps=1).fit(X[:3], y[:3]).partial_fit(X[3:] / np.float32(255), y[3:])
     np.testing.assert_allclose(parts.predict_proba(X), p, atol=1e-5)
+
+
+def test_a_growing_support_set_compiles_once_for_each_power_of_two():
+    X, y = blobs((9, 9, 9))
+    order = np.random.default_rng(1).permutation(27)
+    learner = jm.protonet(jm.identity())
+    classifier = FewShotClassifier(learner).partial_fit(X[order[:3]], y[order[:3]], classes=["ant", "bee", "cow"])
+    for i in order[3:]:
+        classifier.partial_fit(X[i : i + 1], y[i : i + 1])
+    assert compiled(learner)._adapt._cache_size() <= 2 + 4  # sizes 3 and 4 as they are, then 4, 8, 16 and 32
+    alone = FewShotClassifier(jm.protonet(jm.identity())).fit(X[order], y[order])
+    np.testing.assert_allclose(classifier.predict_proba(X), alone.predict_proba(X), atol=1e-5)
+
+
+def test_padding_is_not_drawn():
+    """A learner that draws mini-batches would see padding: it gets its sets as they are, of whatever size."""
+    X, y = blobs()
+    net = jm.from_linen(jm.backbones.MLP((16,), num_outputs=3))
+    make = lambda: jm.reptile(net, jm.losses.cross_entropy, num_steps=9, batch_size=3, inner_optimizer=optax.sgd(0.1))
+    learner, pick = make(), [0, 5, 6, 11, 12]
+    FewShotClassifier(learner).fit(X[pick], y[pick])
+    again = FewShotClassifier(learner).fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(again, FewShotClassifier(make()).fit(X, y).predict_proba(X), atol=1e-5)
+
+
+def test_token_ids_stay_integers(tmp_path):
+    """Ids of a learner of one's own, whether bytes or not, reach it as they are; 8-bit images are scaled."""
+    table = jnp.asarray(np.random.default_rng(0).normal(size=(256, 8)), jnp.float32)
+
+    def embed(variables, x):
+        assert jnp.issubdtype(x.dtype, jnp.integer) and x.ndim == 2, x
+        return table[x].mean(1)
+
+    learner = jm.protonet(jm.from_functions(lambda key, x: jm.Variables({}), embed))
+    X, y = np.array([[200, 201], [203, 204], [3, 4], [5, 6]]), [0, 0, 1, 1]
+    expected = FewShotClassifier().fit(table[X].mean(1), y).predict_proba(table[X].mean(1))
+    for dtype in (np.int64, np.uint8, np.int16, np.float64):
+        found = FewShotClassifier(learner).fit(X, y).predict_proba(X.astype(dtype))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    found = FewShotClassifier(learner).fit(X.astype(np.uint8), y).partial_fit(X.astype(np.uint8), y)
+    np.testing.assert_allclose(found.predict_proba(X), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="`X` has values beyond 2.15e.09, which int32 cannot hold"):
+        FewShotClassifier(learner).fit(X + 2**40, y)
+    whole, pixels = inputs_for(X, None, numbers=True), inputs_for(images()[0], None, numbers=False)
+    assert whole(X).dtype == np.float32 and pixels.scales  # numbers of a table are no ids
+    trained = inputs_for(X, np.zeros((1, 2), np.int32), numbers=False)
+    with pytest.raises(ValueError, match=r"`X` is float64 with fractions, but this learner takes whole numbers"):
+        trained(X + 0.5)
+
+
+def test_columns_in_another_order_are_refused():
+    pandas = pytest.importorskip("pandas")
+    X, y = blobs()
+    frame = pandas.DataFrame(X, columns=list("abcde"))
+    for estimator, targets in ((FewShotClassifier(), y), (FewShotRegressor(), X[:, 0])):
+        estimator.fit(frame, targets)
+        assert estimator.feature_names_in_.tolist() == list("abcde")
+        np.testing.assert_array_equal(estimator.predict(frame), estimator.predict(frame[list("abcde")]))
+        with pytest.raises(ValueError, match="same order"):
+            estimator.predict(frame[list("edcba")])
+        with pytest.raises(ValueError, match="same order"):
+            estimator.partial_fit(frame[list("edcba")], targets)
+
+
+def test_the_default_regressor_is_ridge_without_a_penalty_on_the_bias():
+    rng = np.random.default_rng(0)
+    X, w = rng.normal(size=(30, 4)) + 3, rng.normal(size=4)
+    y = X @ w + 0.3 * rng.normal(size=30)
+    for shift in (0, 100):
+        ridge = Ridge(alpha=0.01 * 20).fit(X[:20], y[:20] + shift)  # its sum of squares is our mean of them
+        few = FewShotRegressor().fit(X[:20], y[:20] + shift)
+        np.testing.assert_allclose(few.predict(X), ridge.predict(X), atol=1e-3)
+        assert few.score(X[20:], y[20:] + shift) > 0.9
+
+
+@pytest.mark.parametrize("kind", [FewShotClassifier, FewShotRegressor])
+def test_pickling_a_learner_names_save(kind):
+    X, y = blobs()
+    targets = y if kind is FewShotClassifier else X[:, 0]
+    own = kind(jm.protonet(jm.identity()) if kind is FewShotClassifier else jm.r2d2(jm.identity(), jm.losses.mse))
+    own.fit(X, targets)
+    with pytest.raises(pickle.PicklingError, match=r"`estimator.save\(path\)` keeps it, and `FewShot"):
+        pickle.dumps(own)
+    assert (copy.deepcopy(own).predict(X) == own.predict(X)).all()
+    cloudpickle = pytest.importorskip("cloudpickle")
+    assert (cloudpickle.loads(cloudpickle.dumps(own)).predict(X) == own.predict(X)).all()
+    assert (pickle.loads(pickle.dumps(kind().fit(X, targets))).predict(X) == kind().fit(X, targets).predict(X)).all()
 
 
 def test_what_is_kept_is_a_copy():

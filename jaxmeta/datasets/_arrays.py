@@ -1,19 +1,22 @@
-"""Arrays and labels as a class set. Letters: M examples, C classes."""
+"""Make a class set from arrays and labels. Letters: M examples, C classes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxmeta.types import ClassSet, PyTree
 
 
-def from_arrays(x: PyTree, y, *, names: Sequence[str] | None = None) -> ClassSet:
-    """Labelled arrays as a `ClassSet`, sorted by class; examples keep their order within a class.
+def from_arrays(x: PyTree, y: ArrayLike, *, names: Sequence[str] | None = None) -> ClassSet:
+    """Make a `ClassSet` from labelled arrays, sorted by class; examples keep their order within a class.
 
     Args:
-      x: pytree of arrays ``[M, ...]`` of any dtype but object; floating leaves must be finite.
+      x: pytree of arrays ``[M, ...]`` of any dtype but object; floating leaves must be finite. A list is M examples of
+        one shape, which are stacked; a tuple or dict is a tree of arrays.
       y: ``[M]``, integers >= 0 or strings. Classes need not be consecutive nor of equal size.
       names: with integer labels, the name of each label: ``names[label]``. By default the label itself.
 
@@ -21,8 +24,8 @@ def from_arrays(x: PyTree, y, *, names: Sequence[str] | None = None) -> ClassSet
       A `ClassSet` with one class per label that occurs, in ascending (alphabetical) order.
 
     Raises:
-      ValueError: `x` is empty, of unequal lengths or not finite; `y` is not ``[M]`` or not labels; `names`
-        does not fit `y`.
+      ValueError: if `x` is empty, of unequal lengths or shapes, or not finite; if `y` is not ``[M]`` or holds no
+        labels; if `names` does not fit `y`.
 
     Example:
       >>> import numpy as np
@@ -32,6 +35,7 @@ def from_arrays(x: PyTree, y, *, names: Sequence[str] | None = None) -> ClassSet
       (('cat', 'dog'), [1, 2], [0.25, 0.5, 1.0])
     """
     labels = _check_labels(y)
+    x = _stacked(x, len(labels)) if isinstance(x, list) else x
     leaves = jax.tree_util.tree_leaves_with_path(jax.tree.map(np.asarray, x))
     if not leaves:
         raise ValueError("`x` holds no array, so there is nothing to draw from; pass arrays [M, ...].")
@@ -42,21 +46,35 @@ def from_arrays(x: PyTree, y, *, names: Sequence[str] | None = None) -> ClassSet
     return class_set(jax.tree.map(lambda leaf: np.asarray(leaf)[order], x), counts, _names(classes, names))
 
 
-def class_set(x: PyTree, counts, names: Sequence[str]) -> ClassSet:
-    """A `ClassSet` from arrays ``[M, ...]``, sorted already, and the examples of each class ``[C]``."""
+def class_set(x: PyTree, counts: ArrayLike, names: Sequence[str]) -> ClassSet:
+    """Make a `ClassSet` from arrays ``[M, ...]`` that are sorted by class, and the size of each class ``[C]``."""
     count = np.asarray(counts, np.int32)
     start = np.cumsum(count, dtype=np.int32) - count
     return ClassSet(x, start, count, tuple(str(name) for name in names))
 
 
 def pick(data: ClassSet, names: Sequence[str]) -> ClassSet:
-    """The classes with these names, all of which there must be, in this order."""
-    at = [data.names.index(name) for name in names]
+    """Return the classes with these names, in this order; all must be there."""
+    index = {name: i for i, name in enumerate(data.names)}
+    at = [index[name] for name in names]
     rows = np.concatenate([np.arange(data.start[c], data.start[c] + data.count[c]) for c in at])
     return class_set(jax.tree.map(lambda leaf: leaf[rows], data.x), data.count[at], names)
 
 
-def _check_labels(y) -> np.ndarray:
+def _stacked(examples: Sequence[Any], length: int) -> np.ndarray:
+    """Stack a list of examples."""
+    shapes = {np.shape(example) for example in examples}
+    if len(examples) != length or len(shapes) > 1:
+        found = ", ".join(map(str, sorted(shapes, key=str)[:3]))
+        raise ValueError(
+            f"`x` is a list of {len(examples)} entries of shape {found}, and `y` has {length} labels. A list is one "
+            "example per label, all of one shape: resize or pad them. For several arrays per example, pass a tuple or "
+            "dict of arrays [M, ...]."
+        )
+    return np.stack([np.asarray(example) for example in examples])
+
+
+def _check_labels(y: ArrayLike) -> np.ndarray:
     labels = np.asarray(y)
     if labels.ndim != 1:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""One file from the web: with progress, resumed where it broke off, whole or not at all."""
+"""Download one file: with progress, resumed after a break, and complete or not at all."""
 
 import hashlib
 import http.client
@@ -7,13 +7,14 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any, BinaryIO
 
 ATTEMPTS = 4
 _CHUNK = 1 << 16
 
 
 def download(url: str, path: Path, *, sha256: str | None = None) -> None:
-    """Fetches `url` to `path`; what arrived so far waits in ``<path>.part`` and the next call continues it.
+    """Fetch `url` to `path`. A download that breaks off stays in ``<path>.part``, and the next call continues it.
 
     The file's SHA-256 is recorded in ``<path>.sha256``.
 
@@ -23,8 +24,8 @@ def download(url: str, path: Path, *, sha256: str | None = None) -> None:
       sha256: the expected checksum in hexadecimal digits, if known.
 
     Raises:
-      OSError: the server cannot be reached, or breaks off `ATTEMPTS` times.
-      ValueError: the checksum differs; the file is removed.
+      OSError: if the server cannot be reached, or breaks off `ATTEMPTS` times; if the file cannot be written.
+      ValueError: if the checksum differs; the file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -50,7 +51,7 @@ def download(url: str, path: Path, *, sha256: str | None = None) -> None:
 
 
 def _fetch(url: str, part: Path) -> bool:
-    """Continues `part`; whether it is complete."""
+    """Continue `part`, and return whether it is complete."""
     done = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
     try:
@@ -73,7 +74,7 @@ def _fetch(url: str, part: Path) -> bool:
     return total is None or done == total
 
 
-def _copy(response, file, name: str, done: int, total: int | None) -> int:
+def _copy(response: Any, file: BinaryIO, name: str, done: int, total: int | None) -> int:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())

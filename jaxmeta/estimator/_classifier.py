@@ -15,7 +15,7 @@ from jaxmeta.types import MetaLearner
 
 from . import _files
 from ._arrays import check_finite, joined
-from ._base import FewShot, support_set
+from ._base import FewShot
 
 
 class FewShotClassifier(ClassifierMixin, FewShot):
@@ -23,12 +23,15 @@ class FewShotClassifier(ClassifierMixin, FewShot):
 
     The probabilities are the softmax of the learner's outputs, $p = \mathrm{softmax}(f(\mathrm{adapt}(S), x))$.
     Labels may be strings or numbers, as many as the learner has ways for (a learner without a head of fixed size: any
-    number), with as many examples as there are. `fit` does not train: what was learned before, in ``meta``, stays.
+    number), with as many examples as there are. `fit` does not train: ``meta`` stays as it is.
+
+    Examples get the dtype of training. Bytes (uint8) that are images are scaled to [0, 1]. With a learner of your own,
+    integers stay integers, for token ids.
 
     Args:
-      learner: a `MetaLearner`; or what `jaxmeta.runs.load` returns, as `load` does; by default prototypes of the
-        inputs themselves, the nearest class mean.
-      meta: what it has learned, ``state.meta`` after `jaxmeta.fit`; by default random initial parameters.
+      learner: a `MetaLearner`, or the `Trained` that `jaxmeta.runs.load` returns; by default prototypes of the inputs
+        themselves, the nearest class mean.
+      meta: its meta-parameters, ``state.meta`` after `jaxmeta.fit`; by default random initial parameters.
       batch_size: examples predicted at a time, to bound memory; by default all. Where predictions are transductive
         (BatchNorm of the batch), they depend on what is predicted together.
       random_state: seed of those random parameters.
@@ -53,7 +56,7 @@ class FewShotClassifier(ClassifierMixin, FewShot):
     """
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Adapts to a support set.
+        """Adapt to a support set.
 
         Args:
           X: examples ``[N, ...]``; images as bytes, or as floats as the learner was trained on them (in [0, 1]).
@@ -63,7 +66,7 @@ class FewShotClassifier(ClassifierMixin, FewShot):
         return self._refit(X, y, np.unique(y))
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
-        """Adapts to the support set and further examples.
+        """Adapt to the support set and further examples.
 
         Args:
           X: further examples ``[N, ...]``.
@@ -75,21 +78,21 @@ class FewShotClassifier(ClassifierMixin, FewShot):
         known = [y, *([] if classes is None else [np.unique(classes)]), *([] if first else [self.classes_])]
         _check_kinds(known)
         if not first:
-            X, y = joined(self.X_, X), np.concatenate([self.classes_[self.y_], y])
+            X, y = joined(self.X_, X, self.inputs_), np.concatenate([self.classes_[self.y_], y])
         return self._refit(X, y, np.unique(np.concatenate(known)))
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities ``[N, W]``, a column for each of `classes_`."""
+        """Return probabilities ``[N, W]``, a column for each of `classes_`."""
         p = np.asarray(jax.nn.softmax(self._scores(X), -1), np.float64)
         return p / p.sum(1, keepdims=True)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable label of each example."""
+        """Return the most probable label of each example."""
         best = np.argmax(self._scores(X), 1)
         return self.classes_[best]
 
     @classmethod
-    def load(cls, path: str | os.PathLike, *, learner: MetaLearner | None = None, **options: Any) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, learner: MetaLearner | None = None, **options: Any) -> Self:
         """Reads a run folder of `jaxmeta train`, or what `save` wrote; a support set that is there is adapted to.
 
         Args:
@@ -104,7 +107,7 @@ class FewShotClassifier(ClassifierMixin, FewShot):
         return estimator if support is None else estimator.partial_fit(*support)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the learner's configuration and parameters, and the support set, to a new folder.
+        """Write the learner's configuration and parameters, and the support set, to a new folder.
 
         Raises:
           ValueError: if the folder exists, or there is nothing to save.
@@ -112,8 +115,8 @@ class FewShotClassifier(ClassifierMixin, FewShot):
         fitted = hasattr(self, "adapted_")
         _files.save(self, path, {"X": self.X_, "y": self.y_, "classes": self.classes_} if fitted else None)
 
-    def export(self, path: str | os.PathLike, *, platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")) -> None:
-        """Writes the adapted classifier as one file that needs only jax (and flatbuffers, with which jax reads it).
+    def export(self, path: str | os.PathLike[str], *, platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")) -> None:
+        """Write the adapted classifier as one file that needs only jax (and flatbuffers, with which jax reads it).
 
         ``jax.export.deserialize(bytearray(open(path, "rb").read())).call(X)`` returns `predict_proba`, in float32, for
         any number of examples of the shape and dtype of the support set; floats are float32.
@@ -143,13 +146,13 @@ class FewShotClassifier(ClassifierMixin, FewShot):
 
     def _refit(self, X: np.ndarray, y: np.ndarray, classes: np.ndarray) -> Self:
         at = np.searchsorted(classes, y).astype(np.int32)
-        self._adapt(support_set(X, at, np.isin(np.arange(len(classes)), at)))
+        self._adapt(X, at, np.isin(np.arange(len(classes)), at))
         self.classes_, self.X_, self.y_ = classes, X, at  # after it, so that a failure leaves all as it was
         return self
 
 
 def _check_kinds(labels: list[np.ndarray]) -> None:
-    """Joined with strings, numbers would become strings."""
+    """Refuse strings beside numbers: joined, numbers would become strings."""
     if len({array.dtype.kind in "OUST" for array in labels}) > 1:
         given = " and ".join(repr(array[0].item() if hasattr(array[0], "item") else array[0]) for array in labels)
         raise ValueError(

@@ -1,4 +1,4 @@
-"""An estimator as a folder, which is a run folder with a support set; and its predictor as one program."""
+"""Save an estimator as a folder, which is a run folder with a support set; export its predictor as one program."""
 
 import inspect
 import os
@@ -14,20 +14,22 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 
 from jaxmeta import checkpoint, runs
+from jaxmeta.datasets._images import check_memory
 from jaxmeta.learner import weighted_predict
 from jaxmeta.runs import Config, Trained, write_config
-from jaxmeta.storage import as_path, new_folder, write_bytes, write_whole
+from jaxmeta.storage import as_path, new_folder, size_of, write_bytes, write_whole
 from jaxmeta.types import MetaLearner, Task
 
-from ._arrays import as_inputs
 from ._base import FewShot
 
 SUPPORT = "support.npz"
 MAX_SUPPORT = 1 << 30  # bytes of its arrays, of which there may be many times those of the file
 
 
-def load(cls: type, path: str | os.PathLike, learner: MetaLearner | None, options: dict) -> tuple[Any, tuple | None]:
-    """An estimator, and the support set that it was saved with."""
+def load(
+    cls: type, path: str | os.PathLike[str], learner: MetaLearner | None, options: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...] | None]:
+    """Read an estimator, and the support set that it was saved with."""
     known = inspect.signature(runs.load).parameters
     own = {name: value for name, value in options.items() if name not in known}
     trained = runs.load(path, learner=learner, **{n: v for n, v in options.items() if n in known})
@@ -37,7 +39,7 @@ def load(cls: type, path: str | os.PathLike, learner: MetaLearner | None, option
     return cls(trained, **own), _read(file, classifies) if file.is_file() else None
 
 
-def _check_kind(task: Task, path: str | os.PathLike, *, classifies: bool) -> None:
+def _check_kind(task: Task, path: str | os.PathLike[str], *, classifies: bool) -> None:
     y = (task.support or task.query).y
     if not hasattr(y, "dtype"):
         raise ValueError(f"`path`: the tasks of {str(path)!r} have no single array of targets, as estimators need.")
@@ -47,8 +49,8 @@ def _check_kind(task: Task, path: str | os.PathLike, *, classifies: bool) -> Non
         raise ValueError(f"`path`: {str(path)!r} was trained to predict {what}. Load it with `jaxmeta.{instead}`.")
 
 
-def save(estimator: FewShot, path: str | os.PathLike, support: dict[str, np.ndarray] | None) -> None:
-    """Writes the folder entirely or not at all."""
+def save(estimator: FewShot, path: str | os.PathLike[str], support: dict[str, np.ndarray] | None) -> None:
+    """Write the folder entirely or not at all."""
     target, trained = as_path(path), estimator.learner
     if target.exists():
         raise ValueError(f"`path`: {str(path)!r} exists, and nothing is overwritten. Choose another name.")
@@ -66,34 +68,39 @@ def save(estimator: FewShot, path: str | os.PathLike, support: dict[str, np.ndar
         write_config(folder, config)  # which makes it a run folder
 
 
-def export(estimator: FewShot, path: str | os.PathLike, read: Callable, platforms: tuple[str, ...]) -> None:
-    """The adapted predictor for any number of examples, as a serialised program."""
+def export(
+    estimator: FewShot, path: str | os.PathLike[str], read: Callable[[Any], jax.Array], platforms: tuple[str, ...]
+) -> None:
+    """Write the adapted predictor for any number of examples, as a serialised program."""
     from sklearn.utils.validation import check_is_fitted
 
     check_is_fitted(estimator, "adapted_")
     predict, meta, adapted = weighted_predict(estimator._pure()), estimator.meta_, estimator.adapted_
-    program = jax.jit(lambda x: read(predict(meta, adapted, as_inputs(x))))
-    dtype = np.uint8 if estimator.X_.dtype == np.uint8 else np.float32
+    inputs = estimator.inputs_
+    program = jax.jit(lambda x: read(predict(meta, adapted, inputs(x))))
+    dtype = np.uint8 if estimator.X_.dtype == np.uint8 and inputs.scales else inputs.dtype
     shape = (*jax.export.symbolic_shape("examples"), *estimator.X_.shape[1:])
     exported = jax.export.export(program, platforms=platforms)(jax.ShapeDtypeStruct(shape, dtype))
     write_bytes(as_path(path), bytes(exported.serialize()))
 
 
 def without_objects(support: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays that need no pickle: labels that are Python strings become a string array."""
+    """Return arrays that need no pickle: labels that are Python strings become a string array."""
     return {name: array.astype(str) if array.dtype == object else array for name, array in support.items()}
 
 
-def _check_size(found: int) -> None:
-    if found > MAX_SUPPORT:
-        raise ValueError(f"the support set has {found} bytes, more than the {MAX_SUPPORT} that a folder may hold.")
+def _check_size(size: int) -> None:
+    if size > MAX_SUPPORT:
+        raise ValueError(f"the support set has {size} bytes, more than the {MAX_SUPPORT} that a folder may hold.")
 
 
-def _read(file: Path, classifies: bool) -> tuple:
-    """Examples and targets, and the classes, as `partial_fit` takes them."""
+def _read(file: Path, classifies: bool) -> tuple[Any, ...]:
+    """Read examples and targets, and the classes, as `partial_fit` takes them."""
     try:
         with file.open("rb") as opened, zipfile.ZipFile(opened) as archive:
-            _check_size(sum(member.file_size for member in archive.infolist()))
+            size = sum(member.file_size for member in archive.infolist())
+            _check_size(size)
+            check_memory(size, size_of(file), repr(str(file)))
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             X, y = arrays["X"], arrays["y"]
             return (X, arrays["classes"][y], arrays["classes"]) if classifies else (X, y)

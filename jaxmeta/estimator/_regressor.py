@@ -4,6 +4,7 @@ import os
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
@@ -11,11 +12,11 @@ from sklearn.utils.validation import validate_data
 from jaxmeta.algorithms import r2d2
 from jaxmeta.losses import Gaussian, mse
 from jaxmeta.models import identity
-from jaxmeta.types import MetaLearner
+from jaxmeta.types import Batch, MetaLearner, Variables
 
 from . import _files
 from ._arrays import check_finite, check_range, joined
-from ._base import FewShot, support_set
+from ._base import FewShot
 
 
 class FewShotRegressor(RegressorMixin, FewShot):
@@ -24,9 +25,10 @@ class FewShotRegressor(RegressorMixin, FewShot):
     The prediction is the learner's output, $\hat y = f(\mathrm{adapt}(S), x)$, its mean where it is a Gaussian.
 
     Args:
-      learner: a `MetaLearner`; or what `jaxmeta.runs.load` returns, as `load` does; by default ridge regression on
-        the inputs themselves, which wants standardised columns: put a StandardScaler before it in a pipeline.
-      meta: what it has learned, ``state.meta`` after `jaxmeta.fit`; by default random initial parameters.
+      learner: a `MetaLearner`, or the `Trained` that `jaxmeta.runs.load` returns; by default ridge regression on the
+        inputs themselves, without a penalty on the bias. It needs standardised columns: put a StandardScaler before it
+        in a pipeline.
+      meta: its meta-parameters, ``state.meta`` after `jaxmeta.fit`; by default random initial parameters.
       batch_size: examples predicted at a time, to bound memory; by default all.
       random_state: seed of those random parameters.
 
@@ -46,7 +48,7 @@ class FewShotRegressor(RegressorMixin, FewShot):
     """
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Adapts to a support set.
+        """Adapt to a support set.
 
         Args:
           X: examples ``[N, ...]``.
@@ -55,14 +57,14 @@ class FewShotRegressor(RegressorMixin, FewShot):
         return self._refit(*self._targets(X, y, reset=True))
 
     def partial_fit(self, X: Any, y: Any) -> Self:
-        """Adapts to the support set and further examples."""
+        """Adapt to the support set and further examples."""
         if not hasattr(self, "adapted_"):
             return self.fit(X, y)
         X, y = self._targets(X, y, reset=False)
-        return self._refit(joined(self.X_, X), np.concatenate([self.y_, y]))
+        return self._refit(joined(self.X_, X, self.inputs_), np.concatenate([self.y_, y]))
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """Predictions ``[N]`` or ``[N, outputs]``, as the targets were.
+        """Return predictions ``[N]`` or ``[N, outputs]``, as the targets were.
 
         Args:
           X: examples ``[N, ...]``.
@@ -81,17 +83,17 @@ class FewShotRegressor(RegressorMixin, FewShot):
         return mean if std is None or not return_std else (mean, std.reshape(shape).astype(np.float64))
 
     @classmethod
-    def load(cls, path: str | os.PathLike, *, learner: MetaLearner | None = None, **options: Any) -> Self:
-        """As `FewShotClassifier.load`."""
+    def load(cls, path: str | os.PathLike[str], *, learner: MetaLearner | None = None, **options: Any) -> Self:
+        """Read an estimator, as `FewShotClassifier.load`."""
         estimator, support = _files.load(cls, path, learner, options)
         return estimator if support is None else estimator.partial_fit(*support)
 
     def save(self, path: str | os.PathLike) -> None:
-        """As `FewShotClassifier.save`."""
+        """Write an estimator, as `FewShotClassifier.save`."""
         _files.save(self, path, {"X": self.X_, "y": self.y_} if hasattr(self, "adapted_") else None)
 
-    def export(self, path: str | os.PathLike, *, platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")) -> None:
-        """As `FewShotClassifier.export`; the program returns `predict`, in float32."""
+    def export(self, path: str | os.PathLike[str], *, platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")) -> None:
+        """Write the adapted regressor as one file, as `FewShotClassifier.export`; it returns `predict`, in float32."""
 
         def values(outputs: Any) -> jax.Array:
             mean = outputs[0] if isinstance(outputs, Gaussian) else outputs
@@ -108,21 +110,39 @@ class FewShotRegressor(RegressorMixin, FewShot):
         return _RIDGE
 
     def _targets(self, X: Any, y: Any, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
-        options: dict[str, Any] = {
-            "allow_nd": True,
-            "dtype": "numeric",
-            "multi_output": True,
-            "y_numeric": True,
-            "copy": True,
-        }
-        X, y = validate_data(self, X, y, reset=reset, **options)
+        X, y = validate_data(
+            self, X, y, reset=reset, allow_nd=True, dtype="numeric", multi_output=True, y_numeric=True, copy=True
+        )
         check_range("y", y)
         return self._check(X, reset=reset), np.array(y, np.float32)
 
     def _refit(self, X: np.ndarray, y: np.ndarray) -> Self:
-        self._adapt(support_set(X, y.reshape(len(y), -1)))
+        self._adapt(X, y.reshape(len(y), -1))
         self.X_, self.y_ = X, y
         return self
 
 
-_RIDGE = r2d2(identity(), mse, init_lambda=0.01)  # one learner: nothing compiles twice
+def centred(learner: MetaLearner) -> MetaLearner:
+    """Return a regressor that works on inputs and targets without their means, so that no bias is penalised.
+
+    Example:
+      >>> from jaxmeta import Task
+      >>> learner = centred(r2d2(identity(), mse, init_lambda=1e-4))
+      >>> support = Batch(jnp.array([[0.0], [1.0]]), jnp.array([[100.0], [101.0]]))
+      >>> meta = learner.init(jax.random.key(0), Task(support, support))
+      >>> learner.predict(meta, learner.adapt(meta, support), jnp.array([[2.0]])).round(1)
+      Array([[102.]], dtype=float32)
+    """
+
+    def adapt(meta: Variables, support: Batch, key: Any = None) -> tuple[Any, jax.Array, jax.Array]:
+        x, y = (jnp.average(a, axis=0, weights=support.weight, keepdims=True) for a in (support.x, support.y))
+        return learner.adapt(meta, support._replace(x=support.x - x, y=support.y - y), key), x, y
+
+    def predict(meta: Variables, adapted: tuple[Any, jax.Array, jax.Array], x: jax.Array, key: Any = None) -> jax.Array:
+        inner, mean_x, mean_y = adapted
+        return learner.predict(meta, inner, x - mean_x, key) + mean_y
+
+    return learner._replace(adapt=adapt, predict=predict)
+
+
+_RIDGE = centred(r2d2(identity(), mse, init_lambda=0.01))  # one learner: nothing compiles twice

@@ -65,3 +65,14 @@ def test_bad_input(case):
     x, y, options, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         datasets.from_arrays(x, y, **options)
+
+
+def test_a_list_is_examples_and_not_a_tree():
+    images = [np.full((2, 3), i, np.uint8) for i in range(4)]
+    data = datasets.from_arrays(images, [1, 0, 1, 0])
+    assert data.x.shape == (4, 2, 3) and data.x[:, 0, 0].tolist() == [1, 3, 0, 2]
+    with pytest.raises(ValueError, match=r"`x` is a list of 4 entries of shape \(2, 3\), \(3, 2\).* one shape"):
+        datasets.from_arrays([*images[:3], images[3].T], [1, 0, 1, 0])
+    with pytest.raises(ValueError, match="`x` is a list of 2 entries .* and `y` has 4 labels"):
+        datasets.from_arrays([np.zeros((4, 2)), np.zeros((4, 3))], [1, 0, 1, 0])
+    assert len(datasets.from_arrays((np.zeros((4, 2)), np.zeros((4, 3))), [1, 0, 1, 0]).x) == 2
