@@ -1,8 +1,9 @@
-"""What `fit` tells its callbacks, and some of them: early stopping, and logs for TensorBoard and Weights & Biases."""
+"""Callbacks of `fit`: the progress they are given, early stopping, and logs for TensorBoard and Weights & Biases."""
 
+import atexit
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
@@ -15,12 +16,12 @@ from .types import Estimate, MetaState, Variables
 
 
 class Progress(NamedTuple):
-    """What a callback sees after every dispatch.
+    """The argument of every callback, after each dispatch.
 
     Attributes:
       step: meta-steps done.
       state: the state reached; copy what should outlive the call, its buffers are reused.
-      num_steps: where training ends.
+      num_steps: the step at which training ends.
       metrics: each metric's mean over the steps since the last call (``[S]`` for several seeds).
       estimates: the validation's estimates, where one has just run.
       tasks_per_second: rate since the last call, validation left out; the first one includes compilation.
@@ -39,11 +40,11 @@ Callback = Callable[[Progress], Any]
 
 @dataclass
 class EarlyStopping:
-    """A callback that ends training when a validation metric has stopped improving, and keeps the best `meta`.
+    """End training when a validation metric has stopped improving, and keep the best `meta`.
 
     Attributes:
       metric: a name among the validation's estimates.
-      patience: validations without improvement before it stops.
+      patience: validations without improvement before training ends.
       mode: whether larger (``"max"``) or smaller (``"min"``) is better.
       best_meta: the meta-parameters of the best validation; `best_step` and `best` say when and how good.
 
@@ -76,12 +77,37 @@ class EarlyStopping:
         return self._waited >= self.patience
 
 
-@contextmanager
-def tensorboard(folder: str | os.PathLike, *, first_step: int | None = None) -> Iterator[Callback]:
-    """A callback that writes every metric as a scalar for TensorBoard: ``tensorboard --logdir folder``.
+class Logger:
+    """A callback that writes a log, usable with and without ``with``.
 
-    Validation's estimates are ``eval/NAME`` and their intervals ``eval/NAME/ci95``; of several seeds the mean is
-    written. A thread writes the file, a second behind training; it is complete at the end of the ``with`` block.
+    In a ``with`` block the log is complete at its end. Without one it opens at the first call, and closes when Python
+    exits.
+    """
+
+    def __init__(self, open_log: Callable[[], AbstractContextManager[Callback]]) -> None:
+        self._open, self._stack = open_log, ExitStack()
+        self._log: Callback | None = None
+
+    def __enter__(self) -> "Logger":
+        self._log = self._stack.enter_context(self._open())
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        self._log = None
+        return self._stack.__exit__(*error)
+
+    def __call__(self, progress: Progress) -> None:
+        if self._log is None:
+            self._log = self._stack.enter_context(self._open())
+            atexit.register(self._stack.close)
+        self._log(progress)
+
+
+def tensorboard(folder: str | os.PathLike[str], *, first_step: int | None = None) -> Logger:
+    """Return a callback that writes every metric as a scalar for TensorBoard: ``tensorboard --logdir folder``.
+
+    A validation's estimates are ``eval/NAME`` and their intervals ``eval/NAME/ci95``; of several seeds the mean is
+    written. A thread writes the file, at most a second behind training.
 
     Args:
       folder: where the event file goes.
@@ -91,9 +117,14 @@ def tensorboard(folder: str | os.PathLike, *, first_step: int | None = None) -> 
       ImportError: if tensorboardX is not installed.
 
     Example:
-      >>> # with jm.callbacks.tensorboard("logs") as log:
-      >>> #     state, history = jm.fit(..., callbacks=[log])
+      >>> log = tensorboard("logs")
+      >>> # state, history = jm.fit(..., callbacks=[log])
     """
+    return Logger(lambda: _tensorboard(folder, first_step))
+
+
+@contextmanager
+def _tensorboard(folder: str | os.PathLike[str], first_step: int | None) -> Iterator[Callback]:
     with need("tensorboard").SummaryWriter(str(folder), purge_step=first_step, flush_secs=1) as writer:
 
         def log(progress: Progress) -> None:
@@ -103,16 +134,15 @@ def tensorboard(folder: str | os.PathLike, *, first_step: int | None = None) -> 
         yield log
 
 
-@contextmanager
 def wandb(
     *, project: str = "jaxmeta", name: str | None = None, config: Mapping[str, Any] | None = None, **options: Any
-) -> Iterator[Callback]:
-    """A callback that sends every metric to Weights & Biases, under the same names as `tensorboard`.
+) -> Logger:
+    """Return a callback that sends every metric to Weights & Biases, under the same names as `tensorboard`.
 
     Args:
       project: the project of the run.
       name: the run's name; Weights & Biases invents one by default.
-      config: what the run was asked to do, shown beside it.
+      config: the settings of the run, shown beside it.
       **options: further ones of ``wandb.init``, for instance ``mode="offline"`` or ``dir="logs"``.
 
     Raises:
@@ -120,12 +150,17 @@ def wandb(
       ValueError: if it cannot start, for instance because nobody is logged in.
 
     Example:
-      >>> # with jm.callbacks.wandb(project="omniglot", mode="offline") as log:
-      >>> #     state, history = jm.fit(..., callbacks=[log])
+      >>> log = wandb(project="omniglot", mode="offline")
+      >>> # with log: state, history = jm.fit(..., callbacks=[log])
     """
+    return Logger(lambda: _wandb(project=project, name=name, config=dict(config or {}), **options))
+
+
+@contextmanager
+def _wandb(**options: Any) -> Iterator[Callback]:
     package = need("wandb")
     try:
-        run = package.init(project=project, name=name, config=dict(config or {}), **options)
+        run = package.init(**options)
     except package.errors.Error as error:
         raise ValueError(
             f"Weights & Biases cannot start ({error}). Log in with `wandb login`, or set WANDB_MODE=offline."
@@ -135,7 +170,7 @@ def wandb(
 
 
 def need(log: Literal["tensorboard", "wandb"]) -> Any:
-    """The package that writes a log.
+    """Import the package that writes a log.
 
     Raises:
       ImportError: naming the extra to install.
@@ -149,7 +184,7 @@ def need(log: Literal["tensorboard", "wandb"]) -> Any:
 
 
 def scalars(progress: Progress) -> dict[str, float]:
-    """Everything that changes during training as one flat dict, of several seeds the mean.
+    """Return the metrics, estimates and rate of a `Progress` as one flat dict; of several seeds the mean.
 
     Example:
       >>> at = Progress(3, None, 9, {"loss": np.array([1.0, 3.0])}, {"mse": Estimate(0.5, 0.1, 9, False)}, 20.0)

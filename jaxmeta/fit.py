@@ -1,5 +1,6 @@
 """The host loop around the compiled step: progress, validation, callbacks, early stopping. No mathematics."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .callbacks import Progress
+from .callbacks import EarlyStopping, Progress
 from .evaluation import evaluate, evaluate_seeds
 from .parallel import Rule, auto_mesh, place
 from .prefetch import given_to_steps
@@ -21,6 +22,7 @@ from .storage import filled_here
 from .types import Estimate, MetaLearner, MetaState, Sampler, Task
 
 History = dict[str, np.ndarray]
+_LOGGER = logging.getLogger(__name__)
 
 
 class Profile(NamedTuple):
@@ -51,7 +53,7 @@ def fit(
     mesh: jax.sharding.Mesh | None = None,
     shard: Rule | None = None,
     chunk: int | None = None,
-    guard: Literal["step", "task"] = "step",
+    guard: Literal["step", "task"] | None = None,
     log_every: int = 50,
     eval_sampler: Sampler | None = None,
     eval_every: int | None = None,
@@ -80,9 +82,11 @@ def fit(
       eval_sampler: tasks for validation.
       eval_every: steps between validations; none by default.
       eval_tasks: tasks per validation, the same ones each time.
-      callbacks: each is called with a `Progress`; one that returns something true ends training.
+      callbacks: each is called with a `Progress`. One that returns True ends training, and a warning is logged that
+        names it. Any other value is ignored.
       profile: steps of which a trace is written.
-      max_skipped: raise after so many updates in a row that were not finite.
+      max_skipped: raise after so many updates in a row that were not finite. Of several seeds, the others go on, and
+        a warning is logged that names those that diverged.
 
     Returns:
       ``(state, history)``. The history is a dict of arrays: ``"step"`` and every metric of every step
@@ -90,8 +94,10 @@ def fit(
       ``"eval/<name>/ci95"``, one entry per validation.
 
     Raises:
-      ValueError: for a count that is not positive, or ``eval_every`` without ``eval_sampler``.
-      Diverged: after ``max_skipped`` bad updates in a row.
+      ValueError: for a count that is not positive, ``eval_every`` without ``eval_sampler``, `EarlyStopping` without
+        validation, or ``chunk`` or ``guard`` beside ``step``.
+      Diverged: after ``max_skipped`` bad updates in a row, or at the end if every update was bad; of several seeds, if
+        that holds for each of them.
 
     Example:
       >>> import jaxmeta as jm
@@ -107,15 +113,20 @@ def fit(
         _check_counts(eval_every=eval_every)
         if eval_sampler is None:
             raise ValueError(f"`eval_every={eval_every}` needs an `eval_sampler` of validation tasks.")
+    callbacks = tuple(callbacks)
+    if eval_every is None and any(isinstance(callback, EarlyStopping) for callback in callbacks):
+        raise ValueError("`callbacks`: `EarlyStopping` needs validation: give `eval_sampler` and `eval_every`.")
+    if step is not None and (chunk is not None or guard is not None):
+        raise ValueError(f"`chunk={chunk}`, `guard={guard!r}` belong to `meta_step`: they do nothing beside `step`.")
     mesh = None if mesh is None else auto_mesh(mesh)
-    step = step or _meta_step(learner, optimizer, chunk, mesh, shard, guard)
+    step = step or _meta_step(learner, optimizer, chunk, mesh, shard, guard or "step")
     run = _runner(step, tasks_per_step, log_every, mesh)
     state = place(jax.tree.map(jnp.copy, state), mesh, shard)
     source = given_to_steps(sampler, state, num_steps, tasks_per_step, mesh)
     eval_sampler = None if eval_sampler is None else place(as_sampler(eval_sampler), mesh)  # once, not each time
     validate = evaluate if state.step.ndim == 0 else evaluate_seeds
     log, at, buffers = _Log(), int(np.max(state.step)), None
-    bad = np.zeros(state.step.shape, int)
+    bad, diverged = np.zeros(state.step.shape, int), np.zeros(state.step.shape, bool)
     while at < num_steps:
         until = min(at + log_every - at % log_every, num_steps, _next(at, eval_every, num_steps))
         begin = time.perf_counter()
@@ -128,8 +139,11 @@ def fit(
         seconds = time.perf_counter() - begin
         log.add_steps(np.arange(at + 1, until + 1), rows)
         bad, worst = _count_skipped(bad, rows)
-        if worst >= max_skipped:
-            raise Diverged(_why(worst, until), state)
+        new, diverged = (worst >= max_skipped) & ~diverged, diverged | (worst >= max_skipped)
+        if diverged.all():
+            raise Diverged(_why(f"{int(worst.max())} updates in a row, up to step {until},"), state)
+        if new.any():
+            _LOGGER.warning("Seeds %s diverged by step %d; the others go on.", np.flatnonzero(new).tolist(), until)
         estimates = None
         if eval_every and eval_sampler is not None and (until % eval_every == 0 or until == num_steps):
             estimates = validate(learner, state.meta, eval_sampler, num_tasks=eval_tasks, mesh=mesh)
@@ -138,9 +152,13 @@ def fit(
         rate = (until - at) * tasks_per_step / seconds
         at = until
         progress = Progress(at, state, num_steps, means, estimates, rate)
-        if any([callback(progress) for callback in callbacks]):
+        stopping = [callback for callback in callbacks if _is_true(callback(progress))]  # every one is called
+        if stopping:
+            _LOGGER.warning("%s ended training at step %d of %d.", _names(stopping), at, num_steps)
             break
-    return state, log.history()
+    history = log.history()
+    _check_trained(history, state)
+    return state, history
 
 
 @lru_cache(maxsize=32)
@@ -241,21 +259,45 @@ def _next(at: int, every: int | None, end: int) -> int:
     return end if every is None else at + every - at % every
 
 
-def _count_skipped(before: np.ndarray, rows: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
-    """Bad updates in a row, of each seed: how many at the end of these rows, and the most anywhere in them."""
-    bad, worst = before, 0
+def _count_skipped(before: np.ndarray, rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return, for each seed, the bad updates in a row at the end of these rows, and the most anywhere in them."""
+    bad, worst = before, before
     for skipped in rows.get("skipped", ()):
         bad = np.where(skipped > 0, bad + 1, 0)
-        worst = max(worst, int(bad.max()))
+        worst = np.maximum(worst, bad)
     return bad, worst
 
 
-def _why(bad: int, step: int) -> str:
+def _check_trained(history: History, state: MetaState) -> None:
+    """Raise if every update was left out: too few for ``max_skipped``, and still nothing has been trained."""
+    skipped = history.get("skipped")
+    if skipped is None or not len(skipped):
+        return
+    useless = (skipped > 0).all(0)
+    if useless.all():
+        raise Diverged(_why(f"All {len(skipped)} updates, up to step {history['step'][-1]},"), state)
+    if useless.any():
+        _LOGGER.warning("Seeds %s diverged: every update was left out.", np.flatnonzero(useless).tolist())
+
+
+def _why(updates: str) -> str:
     return (
-        f"{bad} updates in a row, up to step {step}, were left out, because a gradient or metric was NaN or infinite. "
-        "Likely causes: an inner learning rate that is too large; Adam in the inner loop with `eps_root=0` (use "
-        "`jaxmeta.inner.adam`); NaN in the data. The state before them is in this error's `state`."
+        f"{updates} were left out, because a gradient or metric was NaN or infinite. Likely causes: an inner learning "
+        "rate that is too large; an inner optimizer without a derivative where a gradient is exactly zero, such as "
+        "Adam with `eps_root=0` (use `jaxmeta.inner.adam`) or one that clips or divides by a norm (use "
+        "`jaxmeta.inner.clip_by_global_norm` or `jaxmeta.inner.normalize`); NaN in the data. If few tasks are "
+        "affected, `guard='task'` leaves out these alone. The last good state is in this error's `state`."
     )
+
+
+def _is_true(answer: Any) -> bool:
+    """Return whether a callback answered True, as Python's, NumPy's or JAX's boolean; nothing else counts."""
+    is_array = isinstance(answer, np.bool_ | np.ndarray | jax.Array)
+    return answer is True or (is_array and answer.dtype == bool and answer.ndim == 0 and bool(answer))
+
+
+def _names(callbacks: list[Callable]) -> str:
+    return ", ".join(getattr(c, "__qualname__", type(c).__qualname__) for c in callbacks)
 
 
 def _check_counts(**counts: int) -> None:

@@ -2,11 +2,11 @@ r"""The inner loop: gradient descent that can be differentiated through.
 
 `descend` runs any optax optimizer for a fixed number of steps. Reverse-mode differentiation of the loop
 needs, at every step with gradient $g = \nabla_p L(p, e)$ and cotangent $v$, the products $H v$ and
-$(\partial g / \partial e)^T v$. How they are made is the argument ``gradient``; `hoist` makes every value
-that the objective closes over an explicit argument first, so algorithms may close over what they like.
+$(\partial g / \partial e)^T v$. The argument ``gradient`` chooses how they are computed. First, `hoist` makes every
+value that the objective closes over an explicit argument, so algorithms may close over anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -15,9 +15,11 @@ import jax.numpy as jnp
 import optax
 from jax.ad_checkpoint import checkpoint_name
 from jax.core import eval_jaxpr
+from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jax.extend.core import Jaxpr
 
 from . import iterates
+from .linear import Map, linear
 from .types import PyTree
 
 Gradient = Literal["mixed", "reverse", "first_order"]
@@ -25,7 +27,7 @@ Objective = Callable[..., tuple[jax.Array, PyTree]]
 
 
 class Descent(NamedTuple):
-    """Where an inner loop ended: parameters, carried state, and the optimizer's state."""
+    """The end of an inner loop: parameters, carried state, and the optimizer's state."""
 
     params: PyTree
     state: PyTree
@@ -45,7 +47,7 @@ def descend(
     remat: int | Literal["sqrt"] = 0,
     truncate: int | None = None,
 ) -> Descent:
-    r"""Takes ``num_steps`` optimizer steps on an objective, differentiably.
+    r"""Take ``num_steps`` optimizer steps on an objective, differentiably.
 
     $p_{k+1} = p_k + u(\nabla_p L(p_k, s_k, i_k))$, with the optimizer's update $u$. The carried state $s$
     is never differentiated. An optimizer that takes extra arguments is also given the loss, as ``value``, a constant.
@@ -53,16 +55,15 @@ def descend(
     Args:
       objective: ``(params, state, input) -> (scalar, state)``; it may close over anything. What does not
         depend on its arguments is computed once, before the first step.
-      params: where to start; pytree of float arrays.
+      params: the parameters to start from; pytree of float arrays.
       optimizer: any optax transformation. Adam needs ``eps_root > 0`` here: see `adam`.
       num_steps: steps, 0 allowed.
       state: carried from step to step (batch statistics).
       inputs: pytree of arrays ``[num_steps, ...]``, one slice a step (keys, mini-batches).
       opt_state: the optimizer's state to start from; fresh by default.
-      gradient: how the outer derivative passes a step. ``"mixed"``: forward over reverse, the cheapest exact
-        one; ``"reverse"``: reverse over reverse, exact, for third derivatives, outer forward mode, and
-        objectives with a part that has no forward or no reverse rule;
-        ``"first_order"``: inner gradients are constants.
+      gradient: how the outer derivative passes a step. ``"mixed"``: forward over reverse, exact to any order, in
+        forward and in reverse mode, and the cheapest; ``"reverse"``: reverse over reverse, exact too, for objectives
+        with a part that has no forward rule; ``"first_order"``: inner gradients are constants.
       remat: 0 keeps what the backward pass needs; ``g`` recomputes it in groups of ``g`` steps, keeping only
         every ``g``-th iterate (1 is every step); ``"sqrt"`` takes groups of about ``sqrt(num_steps)``.
       truncate: an approximation, for long loops: only the last so many steps are differentiated exactly; in
@@ -106,11 +107,11 @@ def descend(
     explicit, consts = hoist(with_value, params, state, jax.tree.map(lambda a: a[0], inputs))
 
     def run(gradient: Gradient, at: Descent, rows: slice) -> Descent:
-        grad_fn = _GRADIENTS[gradient](explicit, consts)
+        grad_fn = _GRADIENTS[gradient](explicit)
 
         def step(at: Descent, step_input):
-            grads, (new_state, value) = grad_fn(at.params, at.state, step_input)
-            grads = checkpoint_name(grads, "inner_grads")
+            grads, aux = grad_fn(at.params, at.state, step_input, consts)
+            grads, (new_state, value) = checkpoint_name(grads, "inner_grads"), jax.lax.stop_gradient(aux)
             updates, new_opt_state = update(grads, at.opt_state, at.params, value=value)
             return Descent(optax.apply_updates(at.params, updates), new_state, new_opt_state), None
 
@@ -121,7 +122,7 @@ def descend(
 
 
 def adam(learning_rate: optax.ScalarOrSchedule, *, eps_root: float = 1e-8, **kwargs) -> optax.GradientTransformation:
-    r"""`optax.adam` for inner loops: ``eps_root`` keeps its derivative finite.
+    r"""Return `optax.adam` for inner loops: ``eps_root`` keeps its derivative finite.
 
     Where a gradient entry is exactly zero (a background pixel), $\sqrt{\hat v}$ has no derivative, and one
     such entry turns the whole meta-gradient into NaN.
@@ -132,8 +133,52 @@ def adam(learning_rate: optax.ScalarOrSchedule, *, eps_root: float = 1e-8, **kwa
     return optax.adam(learning_rate, eps_root=eps_root, **kwargs)
 
 
+def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
+    r"""Return `optax.clip_by_global_norm` for inner loops, with a finite derivative where the gradient is zero.
+
+    A gradient of norm at most ``max_norm`` passes unchanged, and so does its derivative; a larger one is scaled.
+
+    Example:
+      >>> optimizer = optax.chain(clip_by_global_norm(1.0), optax.sgd(0.1))
+      >>> end = lambda p: descend(lambda p, state, _: (0.5 * jnp.sum(p**2), state), p, optimizer, 2).params.sum()
+      >>> jax.grad(end)(jnp.zeros(2))  # (1 - 0.1) ** 2; NaN with optax's own
+      Array([0.81, 0.81], dtype=float32)
+    """
+
+    def clip(grads: PyTree, _: Any = None) -> PyTree:
+        square = _sum_of_squares(grads)
+        large = square > max_norm**2
+        scale = jnp.where(large, max_norm / jnp.sqrt(jnp.where(large, square, 1)), 1)
+        return jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+
+    return optax.stateless(clip)
+
+
+def normalize(*, eps: float = 1e-8) -> optax.GradientTransformation:
+    r"""Return a transformation that divides by $\sqrt{\|g\|^2 + \epsilon}$, for inner loops.
+
+    The derivative of $g / \|g\|$ is infinite at zero; this one is finite. A zero gradient stays zero.
+
+    Example:
+      >>> update, _ = normalize().update(jnp.array([3.0, 4.0]), normalize().init(None))
+      >>> update
+      Array([0.6, 0.8], dtype=float32)
+    """
+
+    def divide(grads: PyTree, _: Any = None) -> PyTree:
+        scale = jax.lax.rsqrt(_sum_of_squares(grads) + eps)
+        return jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+
+    return optax.stateless(divide)
+
+
+def _sum_of_squares(tree: PyTree) -> jax.Array:
+    wide = lambda a: a.astype(jnp.promote_types(a.dtype, jnp.float32))
+    return sum((jnp.sum(wide(a) ** 2) for a in jax.tree.leaves(tree)), start=jnp.float32(0))
+
+
 def hoist(objective: Objective, *args: PyTree) -> tuple[Callable, list[jax.Array]]:
-    """Turns an objective into ``(explicit, consts)`` with ``explicit(*args, consts) = objective(*args)``.
+    """Turn an objective into ``(explicit, consts)`` with ``explicit(*args, consts) = objective(*args)``.
 
     Everything that depends on closed-over values alone is in ``consts``, computed once: features of a
     frozen trunk do not run again in every step.
@@ -159,7 +204,7 @@ def hoist(objective: Objective, *args: PyTree) -> tuple[Callable, list[jax.Array
 
 
 def _split(jaxpr: Jaxpr) -> tuple[Jaxpr, Jaxpr, list]:
-    """One program as two: what follows from its constants, and the rest, with the values in between."""
+    """Split a program in two: what depends on constants alone, and the rest. Return both, and the values in between."""
     fixed, free = dict.fromkeys(jaxpr.constvars), set()  # from constants; from literals alone: in both halves
     before, after = [], []
     for eqn in jaxpr.eqns:
@@ -182,47 +227,59 @@ def _split(jaxpr: Jaxpr) -> tuple[Jaxpr, Jaxpr, list]:
     return outside, parts(invars=[*carried, *jaxpr.invars], eqns=after), carried
 
 
-def _reverse(f: Callable, consts: list) -> Callable:
-    def grad_fn(params, state, step_input):
-        grads, new_state = jax.grad(f, has_aux=True)(params, state, step_input, consts)
-        return grads, jax.lax.stop_gradient(new_state)
+def _reverse(f: Callable) -> Callable:
+    return jax.grad(f, has_aux=True)
 
+
+def _first_order(f: Callable) -> Callable:
+    # Stop the gradients, not the parameters: learned step sizes still get theirs.
+    return lambda *inputs: jax.lax.stop_gradient(jax.grad(f, has_aux=True)(*inputs))
+
+
+def _mixed(f: Callable) -> Callable:
+    r"""Return the gradient function of ``f``, with a rule by which its derivative is forward over reverse.
+
+    Let $J$ be the Jacobian of the gradient in the inputs that carry a tangent. A tangent $t$ gives $J t$, a JVP of
+    the gradient. Second derivatives commute, so $J^T v$ is a JVP too: that of the gradient in these inputs, along
+    $v$ in the parameters. The backward pass therefore keeps the inputs of a step and nothing else.
+    """
+
+    @jax.custom_jvp
+    def grad_fn(*inputs: PyTree) -> tuple[PyTree, PyTree]:
+        return jax.grad(f, has_aux=True)(*inputs)
+
+    def rule(inputs: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+        grads, aux = grad_fn(*inputs)
+        leaves, treedef = jax.tree.flatten(inputs)
+        to_params = jax.tree.structure(grads)
+        dots = dict(enumerate(treedef.flatten_up_to(tangents)))
+        dots = {i: dot for i, dot in dots.items() if not isinstance(dot, SymbolicZero)}  # integers and keys never move
+
+        def second(of: Sequence[int], along: Sequence[int]) -> Map:
+            """Return the JVP of the gradient in the leaves ``of``, along the leaves ``along``."""
+
+            def product(at: list, t: list) -> list:
+                def grad(moved: list) -> list:
+                    here = _replace(at, along, moved)
+                    loss = lambda values: f(*treedef.unflatten(_replace(here, of, values)))[0]
+                    value, pull = jax.vjp(loss, [here[i] for i in of])
+                    return pull(jnp.ones_like(value))[0]
+
+                return jax.jvp(grad, ([at[i] for i in along],), (t,))[1]
+
+            return product
+
+        params, moving = range(to_params.num_leaves), list(dots)
+        dot = linear(second(params, moving), second(moving, params), leaves, list(dots.values()))
+        return (grads, aux), (to_params.unflatten(dot), zero_from_primal(aux, symbolic_zeros=True))
+
+    grad_fn.defjvp(rule, symbolic_zeros=True)
     return grad_fn
 
 
-def _first_order(f: Callable, consts: list) -> Callable:
-    # The gradients are stopped, not the parameters: learned step sizes still get theirs.
-    return lambda *args: jax.lax.stop_gradient(_reverse(f, consts)(*args))
-
-
-def _mixed(f: Callable, consts: list) -> Callable:
-    """A gradient function whose only residuals are its inputs, and whose transpose is one JVP."""
-
-    @jax.custom_vjp
-    def grad_fn(params, state, step_input, consts):
-        grads, new_state = jax.grad(f, has_aux=True)(params, state, step_input, consts)
-        return grads, jax.lax.stop_gradient(new_state)
-
-    def backward(inputs, cotangents):
-        params, *rest = inputs
-        leaves, treedef = jax.tree.flatten(rest)
-        is_float = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
-        floats = [leaf for leaf, yes in zip(leaves, is_float, strict=True) if yes]
-
-        def joint(p):  # the gradient in everything differentiable, as a function of the parameters
-            def loss(p, floats):
-                it = iter(floats)
-                full = [next(it) if yes else leaf for leaf, yes in zip(leaves, is_float, strict=True)]
-                return f(p, *jax.tree.unflatten(treedef, full))[0]
-
-            return jax.grad(loss, (0, 1))(p, floats)
-
-        _, (for_params, for_floats) = jax.jvp(joint, (params,), (cotangents[0],))
-        it = iter(for_floats)
-        return for_params, *jax.tree.unflatten(treedef, [next(it) if yes else None for yes in is_float])
-
-    grad_fn.defvjp(lambda *args: (grad_fn(*args), args), backward)
-    return lambda params, state, step_input: grad_fn(params, state, step_input, consts)
+def _replace(leaves: list, where: Sequence[int], values: list) -> list:
+    new = dict(zip(where, values, strict=True))
+    return [new.get(i, leaf) for i, leaf in enumerate(leaves)]
 
 
 _GRADIENTS = {"mixed": _mixed, "reverse": _reverse, "first_order": _first_order}
@@ -240,7 +297,7 @@ def _check(num_steps: int, gradient: str, remat: Any, truncate: Any) -> None:
 
 
 def _run(step: Callable, start: Descent, inputs: PyTree, num_steps: int, remat: int | Literal["sqrt"]) -> Descent:
-    """The loop itself: plain, every step rematerialised, or groups of steps and what remains of them."""
+    """Run the loop: plainly, with every step rematerialised, or in groups of steps and the remaining steps."""
     group = min(round(num_steps**0.5) if remat == "sqrt" else remat, num_steps)
     if num_steps == 0:
         return start

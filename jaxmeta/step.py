@@ -23,6 +23,12 @@ _NO_SUPPORT = (
     "`task_or_sampler`: its tasks have no support set (`tasks.batches`), but the learner adapts to one. "
     "Take `tasks.episodes`, or a learner of labels: `baseline`, `baseline_plus_plus`, `rfs`."
 )
+_NO_EXTRA = (
+    "`optimizer` asks for an argument that `meta_step` does not give: {}. It gives `value`, the mean loss over tasks, "
+    "and `grad`. A line search needs `value_fn`, the loss at other parameters: take L-BFGS with `linesearch=None` and "
+    "a `learning_rate`, or pass your own step to `fit(step=...)`."
+)
+_VALUE = "mean loss"  # the metric by which the loss reaches the optimizer; it is not reported
 INIT_STEP = 2**32 - 1  # "step -1": its key is no training step's
 
 
@@ -90,7 +96,8 @@ def meta_step(
 
     $\theta \leftarrow \theta - u\big(\nabla_\theta \frac{1}{T} \sum_t \ell_t(\theta)\big)$, with the optimizer's
     update $u$. An update with a gradient, metric or result that is not finite is left out whole, and counted in
-    the metric ``"skipped"``; the step still counts.
+    the metric ``"skipped"``; the step still counts. An optimizer that takes extra arguments is given the mean loss as
+    ``value``, and the gradient as ``grad``.
 
     Args:
       learner: its ``loss`` is averaged over tasks.
@@ -112,6 +119,7 @@ def meta_step(
 
     Raises:
       ValueError: from ``step``, if ``mesh`` and ``chunk`` do not divide the number of tasks.
+      TypeError: from ``step``, if the optimizer asks for another argument than ``value`` and ``grad``.
 
     Example:
       >>> import jaxmeta as jm
@@ -128,6 +136,7 @@ def meta_step(
     grad_fn = (gradient or backprop)(partial(_mean_loss, learner.loss))
     grad_fn = by_task(grad_fn) if guard == "task" else grad_fn
     mean_grad = _spread(partial(_accumulate, grad_fn, chunk=chunk), mesh, shard)
+    update = optax.with_extra_args_support(optimizer).update
 
     def step(state: MetaState, tasks: Task) -> tuple[MetaState, dict[str, jax.Array]]:
         num_tasks = jax.tree.leaves(tasks)[0].shape[0]
@@ -136,11 +145,18 @@ def meta_step(
         grads, aux = mean_grad(state.meta, tasks, keys)
         if guard == "task":
             grads, aux = of_kept(grads, state.meta.state, aux, num_tasks)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.meta.params)
+        reported = dict(aux.metrics)
+        value = reported.pop(_VALUE, reported.get("loss"))
+        try:
+            updates, opt_state = update(grads, state.opt_state, state.meta.params, value=value, grad=grads)
+        except TypeError as error:
+            if "keyword-only argument" not in str(error):
+                raise
+            raise TypeError(_NO_EXTRA.format(error)) from error
         new = Variables(optax.apply_updates(state.meta.params, updates), aux.state), opt_state
-        finite = all_finite((grads, aux.metrics)) & stays_finite((state.meta, state.opt_state), new)
+        finite = all_finite((grads, reported)) & stays_finite((state.meta, state.opt_state), new)
         meta, opt_state = jax.tree.map(partial(jnp.where, finite), new, (state.meta, state.opt_state))
-        metrics = {**aux.metrics, "skipped": 1.0 - finite}
+        metrics = {**reported, "skipped": 1.0 - finite}
         state = MetaState(state.step + 1, meta, opt_state, state.key)
         return _stay(state, mesh, shard), metrics
 
@@ -183,7 +199,8 @@ def as_sampler(source: Any) -> Any:
 
 def _mean_loss(loss: Callable, params: PyTree, state: PyTree, tasks: Task, keys: Key) -> tuple[jax.Array, Aux]:
     losses, aux = jax.vmap(loss, (None, 0, 0))(Variables(params, state), tasks, keys)
-    return losses.mean(), _mean_aux(state, aux)
+    value, aux = losses.mean(), _mean_aux(state, aux)
+    return value, aux._replace(metrics={**aux.metrics, _VALUE: value})
 
 
 def _mean_aux(state: PyTree, aux: Aux) -> Aux:

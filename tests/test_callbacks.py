@@ -47,6 +47,15 @@ def test_tensorboard(tmp_path):
     np.testing.assert_allclose([value for _, value in found["eval/mse"]], history["eval/mse"], rtol=1e-6)
 
 
+def test_a_logger_works_without_with(tmp_path):
+    pytest.importorskip("tensorboardX", reason="the extra jaxmeta[tensorboard] is not installed")
+    log = jm.callbacks.tensorboard(tmp_path)
+    assert list(tmp_path.iterdir()) == [] and log(jm.Progress(7, None, 9, {"loss": 2.0}, None, 5.0)) is None
+    with log:
+        log(jm.Progress(8, None, 9, {"loss": 3.0}, None, 5.0))
+    assert events(tmp_path)["loss"] == [(7, 2.0), (8, 3.0)]
+
+
 def test_tensorboard_follows_training(tmp_path):
     """One looks at a run while it trains, and a run that is killed has logged what it said."""
     pytest.importorskip("tensorboardX", reason="the extra jaxmeta[tensorboard] is not installed")

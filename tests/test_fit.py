@@ -85,6 +85,15 @@ def test_a_callback_ends_training():
     assert int(state.step) == 10 == len(history["loss"])
 
 
+def test_only_true_ends_training_and_it_is_said_by_whom(caplog):
+    def stop(progress):
+        return jnp.array(progress.step >= 10)
+
+    state, _ = fit(num_steps=15, callbacks=[lambda progress: "a string", stop])
+    assert int(state.step) == 10
+    assert "stop ended training at step 10 of 15" in caplog.text and "lambda" not in caplog.text
+
+
 @pytest.mark.parametrize("mode, stops_at", [("min", 50), ("max", 15)])
 def test_early_stopping_keeps_the_best(mode, stops_at):
     """The error falls, so `min` goes on and `max` has its best at the first validation."""
@@ -149,6 +158,25 @@ def test_divergence_is_an_error_that_keeps_the_last_good_state():
     assert_equal(caught.value.state, state)
 
 
+def bad_step(is_bad):
+    """An outer step whose metrics say that the update was left out."""
+    return lambda state, tasks: (state._replace(step=state.step + 1), {"skipped": jnp.float32(is_bad(state))})
+
+
+def test_a_run_whose_every_update_was_left_out_has_diverged():
+    with pytest.raises(Diverged, match="All 4 updates, up to step 4, were left out") as caught:
+        fit(num_steps=4, step=bad_step(lambda state: True))
+    assert int(caught.value.state.step) == 4
+    assert int(fit(num_steps=4, step=bad_step(lambda state: state.step > 0))[0].step) == 4
+
+
+def test_a_seed_that_diverges_is_named_and_the_others_go_on(caplog):
+    seeds = jax.tree.map(lambda a: jnp.stack([a, a]), STATE._replace(key=jax.random.key_data(KEY)))
+    seeds = seeds._replace(key=jax.random.wrap_key_data(seeds.key), meta=seeds.meta._replace(state=jnp.arange(2)))
+    state, _ = fit(seeds, num_steps=10, step=bad_step(lambda state: state.meta.state == 1), max_skipped=5)
+    assert state.step.tolist() == [10, 10] and "Seeds [1] diverged by step 5" in caplog.text
+
+
 def test_nothing_to_do():
     state, history = fit(fit(num_steps=4)[0], num_steps=4)
     assert int(state.step) == 4 and history["step"].size == 0
@@ -161,6 +189,8 @@ def test_nothing_to_do():
         ({"num_steps": 5, "tasks_per_step": 0}, "`tasks_per_step` must be at least 1"),
         ({"num_steps": 5, "eval_every": 2}, "`eval_every=2` needs an `eval_sampler`"),
         ({"num_steps": 5, "chunk": 3}, "`chunk` must divide the 4 tasks"),
+        ({"num_steps": 5, "step": lambda *_: None, "guard": "step"}, "belong to `meta_step`"),
+        ({"num_steps": 5, "callbacks": [EarlyStopping("mse")]}, "`EarlyStopping` needs validation"),
     ],
 )
 def test_errors(options, text):

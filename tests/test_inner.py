@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 from jax.test_util import check_grads
+from registry import KEY, KINDS, LEARNERS, build, stack
 
+import jaxmeta as jm
+from jaxmeta import inner
 from jaxmeta.inner import adam, descend, hoist
 
 OPTIMIZERS = {
@@ -86,11 +90,122 @@ def test_unrolled_by_hand():
     )
 
 
+def third(f, x, u, v):
+    """The gradient of the derivative of ``f`` along ``u`` and ``v``, reverse over reverse over reverse."""
+    along = lambda f, u: lambda x: jax.tree.reduce(jnp.add, jax.tree.map(jnp.vdot, jax.grad(f)(x), u))
+    return jax.grad(along(along(f, u), v))(x)
+
+
+def directions(tree, num=3):
+    """Trees of normal numbers, shaped as ``tree``."""
+    leaves, treedef = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(3), num * len(leaves)).reshape(num, -1)
+    draw = lambda key, a: jax.random.normal(key, a.shape, a.dtype)
+    return [treedef.unflatten(map(draw, row, leaves)) for row in keys]
+
+
+def assert_close(a, b, rtol):
+    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(b))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale), a, b)
+
+
+slow = lambda *values: pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    "name, num_steps, remat",
+    [("sgd", 2, 0), *map(slow, ["sgd", "sgd", "adam", "momentum", "schedule"], [1, 3, 3, 5, 4], [0, 1, 0, 2, "sqrt"])],
+)
 @pytest.mark.usefixtures("x64")
-def test_second_order_of_the_meta_gradient_by_reverse():
-    check_grads(
-        lambda params: outer(params, "sgd", gradient="reverse"), problem()[:1], order=2, modes=["rev"], rtol=1e-5
-    )
+def test_derivatives_of_any_order_and_mode(name, num_steps, remat, monkeypatch):
+    """Unrolled, in a loop and rematerialised; in the weights, what the objective closes over, and both at once."""
+    monkeypatch.setattr(f"{__name__}.STEPS", num_steps)
+    at, unravel = ravel_pytree(problem()[0])
+    u, v, w = jax.random.normal(jax.random.key(3), (3, len(at)))
+    mixed = lambda p: outer(unravel(p), name, remat=remat)
+    plain = lambda p: outer(unravel(p), name, gradient="reverse")
+    push = lambda f, u: lambda p: jax.jvp(f, (p,), (u,))[1]
+
+    @jax.jit
+    def derivatives(p):
+        second, three = push(jax.grad(plain), u)(p), third(plain, p, u, v)
+        return {
+            "reverse, thrice": (third(mixed, p, u, v), three),
+            "forward, thrice": (push(push(push(mixed, u), v), w)(p), jnp.vdot(three, w)),
+            "linearize": (jax.linearize(jax.grad(mixed), p)[1](u), second),
+            "forward over reverse": (jax.hessian(mixed)(p) @ u, second),
+            "reverse over forward": (jax.grad(push(mixed, u))(p), second),
+        }
+
+    for mode, (ours, reverse) in derivatives(at).items():
+        np.testing.assert_allclose(ours, reverse, rtol=1e-9, atol=1e-12, err_msg=mode)
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_second_derivative_across_two_closed_over_values_is_that_of_the_loop_by_hand():
+    """Two steps: as a `jax.custom_vjp` in a loop, the mixed step gave another number here, without an error."""
+    m, w, c = jnp.array([0.1, 0.5, 0.9]), jnp.arange(3.0) / 3, jnp.cos(jnp.arange(3.0))
+    loss = lambda p, m, w: jnp.sum(jnp.sin(p * m - w) ** 2 * m + w**2 * p)
+
+    def by_hand(m, w):
+        p = jnp.ones(3)
+        for _ in range(2):
+            p = p - 0.1 * jax.grad(loss)(p, m, w)
+        return jnp.sum(p**2)
+
+    def ours(m, w):
+        objective = lambda p, state, _: (loss(p, m, w), state)
+        return jnp.sum(descend(objective, jnp.ones(3), optax.sgd(0.1), 2).params ** 2)
+
+    second = lambda f: jax.grad(lambda m: jnp.vdot(jax.grad(f, 1)(m, w), c))(m)
+    np.testing.assert_allclose(second(ours), second(by_hand), rtol=1e-12)
+    np.testing.assert_allclose(second(ours), [0.15344231, 0.33506472, -0.2836614], rtol=1e-7)
+
+
+@pytest.mark.usefixtures("x64")
+def test_descend_inside_descend_is_that_of_reverse(monkeypatch):
+    """MAML whose inner objective is itself a MAML, differentiated again."""
+
+    def end(params):
+        def inner(p, state, x):
+            low = lambda q, state, _: (jnp.sum(jnp.cos(q * p - x) ** 2), state)
+            return jnp.sum(jnp.sin(descend(low, p * params, optax.sgd(0.1), 2).params)), state
+
+        return jnp.sum(descend(inner, params, adam(0.1), 2, inputs=jnp.ones((2, 3))).params ** 3)
+
+    params, u = jnp.array([0.3, 0.7, -0.4]), jnp.array([1.0, -2.0, 0.5])
+    both = lambda: jax.jit(lambda p: (jax.grad(end)(p), jax.jvp(jax.grad(end), (p,), (u,))[1]))(params)
+    ours = both()
+    monkeypatch.setitem(inner._GRADIENTS, "mixed", inner._reverse)
+    assert_close(ours, both(), 1e-9)
+
+
+STEPPING = "anil boil maml_plus_plus meta_sgd maml_adam lstm learned_optimizer imaml reptile".split()
+
+
+@pytest.mark.parametrize("name", ["maml", *map(slow, STEPPING)])
+@pytest.mark.usefixtures("x64")
+def test_third_derivatives_of_learners(name, monkeypatch):
+    """Of a batch of tasks: as by reverse over reverse, and as by central differences of the second ones."""
+    learner, kind = build(name, LEARNERS[name].kind), KINDS[LEARNERS[name].kind]
+    wide = lambda tree: jax.tree.map(lambda a: a.astype(float) if a.dtype == jnp.float32 else a, tree)
+    tasks, keys = wide(stack(kind.sampler, 2)), jax.random.split(KEY, 2)
+    meta = wide(jm.init(learner, jax.tree.map(lambda a: a[0], tasks), optax.sgd(0.1), key=KEY).meta)
+    u, v, w = directions(meta.params)
+
+    def outer_loss(params):
+        return jax.vmap(lambda task, key: learner.loss(meta._replace(params=params), task, key)[0])(tasks, keys).mean()
+
+    dot = lambda a, b: sum(jax.tree.leaves(jax.tree.map(jnp.vdot, a, b)))
+    ours = jax.jit(lambda p: third(outer_loss, p, u, v))(meta.params)
+    with monkeypatch.context() as patch:
+        patch.setitem(inner._GRADIENTS, "mixed", inner._reverse)
+        assert_close(ours, jax.jit(lambda p: third(outer_loss, p, u, v))(meta.params), 1e-9)
+    second = jax.jit(lambda p: dot(jax.jvp(jax.grad(outer_loss), (p,), (u,))[1], v))
+    at = lambda h: second(jax.tree.map(lambda p, w: p + h * w, meta.params, w))
+    size = 1e-4
+    slope = (8 * (at(size) - at(-size)) - (at(2 * size) - at(-2 * size))) / (12 * size)
+    np.testing.assert_allclose(dot(ours, w), slope, rtol=1e-6)
 
 
 def test_adam_is_finite_where_a_gradient_is_zero_and_optax_is_not():
@@ -99,6 +214,17 @@ def test_adam_is_finite_where_a_gradient_is_zero_and_optax_is_not():
     end = lambda w, optimizer: jnp.sum(descend(objective, w, optimizer, 2).params ** 2)
     assert bool(jnp.isfinite(jax.grad(end)(jnp.ones(2), adam(0.1))).all())
     assert not bool(jnp.isfinite(jax.grad(end)(jnp.ones(2), optax.adam(0.1))).any())
+
+
+def test_clipping_and_normalising_are_finite_where_a_gradient_is_zero():
+    objective = lambda p, state, _: (0.5 * jnp.sum(p**2), state)
+    end = lambda p, first: descend(objective, p, optax.chain(first, optax.sgd(0.1)), 2).params
+    at_zero = lambda first: jax.jacrev(lambda p: end(p, first))(jnp.zeros(2))
+    np.testing.assert_allclose(at_zero(inner.clip_by_global_norm(1.0)), 0.81 * np.eye(2), rtol=1e-6)
+    assert bool(jnp.isfinite(at_zero(inner.normalize())).all())
+    assert bool(jnp.isnan(at_zero(optax.clip_by_global_norm(1.0))).any())
+    far = jnp.array([30.0, 40.0])  # clipped to norm 2: two steps of 0.2 towards zero
+    np.testing.assert_allclose(end(far, inner.clip_by_global_norm(2.0)), far * (1 - 0.4 / 50), rtol=1e-6)
 
 
 def test_what_does_not_depend_on_the_parameters_is_computed_once():

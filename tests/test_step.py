@@ -180,3 +180,32 @@ def test_a_rule_sees_the_paths_of_the_state():
     step = jm.meta_step(learner, optax.sgd(0.1), mesh=jax.make_mesh((2,), ("task",)), shard=rule)
     jax.eval_shape(step, state, stack(sampler, 2))
     assert {path.split("/")[0] for path in seen} == {"meta", "step"}
+
+
+def linear_learner():
+    """One parameter, whose loss is its distance to the task's query."""
+
+    def loss(meta, task, key):
+        value = jnp.abs(meta.params - task.query.x.mean())
+        return value, jm.types.Aux((), {})
+
+    adapt = lambda meta, support, key=None: meta.params
+    return jm.MetaLearner(lambda key, task: jm.Variables(jnp.zeros(())), adapt, lambda meta, p, x, key=None: p, loss)
+
+
+def test_an_outer_optimizer_is_given_the_mean_loss():
+    """Polyak's step with the largest rate free divides the mean loss by the squared gradient, which is 1."""
+    x = jnp.array([[[3.0]], [[5.0]]])
+    tasks, learner, optimizer = jm.Task(jm.Batch(x, x), jm.Batch(x, x)), linear_learner(), optax.polyak_sgd(100.0)
+    state = jm.init(learner, jax.tree.map(lambda a: a[0], tasks), optimizer, key=jax.random.key(0))
+    state, metrics = jm.meta_step(learner, optimizer)(state, tasks)
+    np.testing.assert_allclose(state.meta.params, 4.0, rtol=1e-6)
+    assert set(metrics) == {"skipped"}
+
+
+def test_an_outer_optimizer_that_needs_more_is_named():
+    x = jnp.ones((2, 1, 1))
+    tasks, learner, optimizer = jm.Task(jm.Batch(x, x), jm.Batch(x, x)), linear_learner(), optax.lbfgs()
+    state = jm.init(learner, jax.tree.map(lambda a: a[0], tasks), optimizer, key=jax.random.key(0))
+    with pytest.raises(TypeError, match="`optimizer` asks for an argument that .*value_fn"):
+        jm.meta_step(learner, optimizer)(state, tasks)
