@@ -2,7 +2,7 @@
 
 import atexit
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -36,6 +36,25 @@ class Progress(NamedTuple):
 
 
 Callback = Callable[[Progress], Any]
+
+
+def call_all(callbacks: Sequence[Callback], progress: Progress) -> list[str]:
+    """Call every callback, and return the names of those that answered True, which ends training.
+
+    True is a boolean of Python, NumPy or JAX. Any other answer is ignored: it is returned by accident.
+
+    Example:
+      >>> def stop(progress): return np.bool_(True)
+      >>> call_all([stop, lambda progress: "text"], Progress(3, None, 9, {}, None, 20.0))
+      ['stop']
+    """
+
+    def ends(answer: Any) -> bool:
+        is_array = isinstance(answer, np.bool_ | np.ndarray | jax.Array)
+        return answer is True or (is_array and answer.dtype == bool and answer.ndim == 0 and bool(answer))
+
+    enders = [callback for callback in callbacks if ends(callback(progress))]
+    return [getattr(callback, "__name__", type(callback).__name__) for callback in enders]
 
 
 @dataclass

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .callbacks import EarlyStopping, Progress
+from .callbacks import EarlyStopping, Progress, call_all
 from .evaluation import evaluate, evaluate_seeds
 from .parallel import Rule, auto_mesh, place
 from .prefetch import given_to_steps
@@ -152,9 +152,8 @@ def fit(
         rate = (until - at) * tasks_per_step / seconds
         at = until
         progress = Progress(at, state, num_steps, means, estimates, rate)
-        stopping = [callback for callback in callbacks if _is_true(callback(progress))]  # every one is called
-        if stopping:
-            _LOGGER.warning("%s ended training at step %d of %d.", _names(stopping), at, num_steps)
+        if enders := call_all(callbacks, progress):
+            _LOGGER.warning("%s ended training at step %d of %d.", ", ".join(enders), at, num_steps)
             break
     history = log.history()
     _check_trained(history, state)
@@ -288,16 +287,6 @@ def _why(updates: str) -> str:
         "`jaxmeta.inner.clip_by_global_norm` or `jaxmeta.inner.normalize`); NaN in the data. If few tasks are "
         "affected, `guard='task'` leaves out these alone. The last good state is in this error's `state`."
     )
-
-
-def _is_true(answer: Any) -> bool:
-    """Return whether a callback answered True, as Python's, NumPy's or JAX's boolean; nothing else counts."""
-    is_array = isinstance(answer, np.bool_ | np.ndarray | jax.Array)
-    return answer is True or (is_array and answer.dtype == bool and answer.ndim == 0 and bool(answer))
-
-
-def _names(callbacks: list[Callable]) -> str:
-    return ", ".join(getattr(c, "__qualname__", type(c).__qualname__) for c in callbacks)
 
 
 def _check_counts(**counts: int) -> None:

@@ -6,7 +6,7 @@ $(\partial g / \partial e)^T v$. The argument ``gradient`` chooses how they are 
 value that the objective closes over an explicit argument, so algorithms may close over anything.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -15,11 +15,10 @@ import jax.numpy as jnp
 import optax
 from jax.ad_checkpoint import checkpoint_name
 from jax.core import eval_jaxpr
-from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jax.extend.core import Jaxpr
 
 from . import iterates
-from .linear import Map, linear
+from .mixed import mixed_grad
 from .types import PyTree
 
 Gradient = Literal["mixed", "reverse", "first_order"]
@@ -236,53 +235,7 @@ def _first_order(f: Callable) -> Callable:
     return lambda *inputs: jax.lax.stop_gradient(jax.grad(f, has_aux=True)(*inputs))
 
 
-def _mixed(f: Callable) -> Callable:
-    r"""Return the gradient function of ``f``, with a rule by which its derivative is forward over reverse.
-
-    Let $J$ be the Jacobian of the gradient in the inputs that carry a tangent. A tangent $t$ gives $J t$, a JVP of
-    the gradient. Second derivatives commute, so $J^T v$ is a JVP too: that of the gradient in these inputs, along
-    $v$ in the parameters. The backward pass therefore keeps the inputs of a step and nothing else.
-    """
-
-    @jax.custom_jvp
-    def grad_fn(*inputs: PyTree) -> tuple[PyTree, PyTree]:
-        return jax.grad(f, has_aux=True)(*inputs)
-
-    def rule(inputs: tuple, tangents: tuple) -> tuple[tuple, tuple]:
-        grads, aux = grad_fn(*inputs)
-        leaves, treedef = jax.tree.flatten(inputs)
-        to_params = jax.tree.structure(grads)
-        dots = dict(enumerate(treedef.flatten_up_to(tangents)))
-        dots = {i: dot for i, dot in dots.items() if not isinstance(dot, SymbolicZero)}  # integers and keys never move
-
-        def second(of: Sequence[int], along: Sequence[int]) -> Map:
-            """Return the JVP of the gradient in the leaves ``of``, along the leaves ``along``."""
-
-            def product(at: list, t: list) -> list:
-                def grad(moved: list) -> list:
-                    here = _replace(at, along, moved)
-                    loss = lambda values: f(*treedef.unflatten(_replace(here, of, values)))[0]
-                    value, pull = jax.vjp(loss, [here[i] for i in of])
-                    return pull(jnp.ones_like(value))[0]
-
-                return jax.jvp(grad, ([at[i] for i in along],), (t,))[1]
-
-            return product
-
-        params, moving = range(to_params.num_leaves), list(dots)
-        dot = linear(second(params, moving), second(moving, params), leaves, list(dots.values()))
-        return (grads, aux), (to_params.unflatten(dot), zero_from_primal(aux, symbolic_zeros=True))
-
-    grad_fn.defjvp(rule, symbolic_zeros=True)
-    return grad_fn
-
-
-def _replace(leaves: list, where: Sequence[int], values: list) -> list:
-    new = dict(zip(where, values, strict=True))
-    return [new.get(i, leaf) for i, leaf in enumerate(leaves)]
-
-
-_GRADIENTS = {"mixed": _mixed, "reverse": _reverse, "first_order": _first_order}
+_GRADIENTS = {"mixed": mixed_grad, "reverse": _reverse, "first_order": _first_order}
 
 
 def _check(num_steps: int, gradient: str, remat: Any, truncate: Any) -> None:
