@@ -183,7 +183,7 @@ def test_descend_inside_descend_is_that_of_reverse(monkeypatch):
 STEPPING = "anil boil maml_plus_plus meta_sgd maml_adam lstm learned_optimizer imaml reptile".split()
 
 
-@pytest.mark.parametrize("name", ["maml", *map(slow, STEPPING)])
+@pytest.mark.parametrize("name", [*map(slow, ["maml", *STEPPING])])
 @pytest.mark.usefixtures("x64")
 def test_third_derivatives_of_learners(name, monkeypatch):
     """Of a batch of tasks: as by reverse over reverse, and as by central differences of the second ones."""
