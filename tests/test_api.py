@@ -47,7 +47,6 @@ ROOMS = {
     "losses": {"types"},
     "iterates": {"types"},
     "linear": set(),
-    "iterates": {"types"},
     "mixed": {"types", "linear"},
     "inner": {"types", "iterates", "mixed"},
     "implicit": {"types", "inner"},
