@@ -72,7 +72,7 @@ def test_wandb_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     with jm.callbacks.wandb(mode="offline", dir=str(tmp_path), config={"lr": 3}) as log:
         train(log)
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         summary = {name: wandb.run.summary[name] for name in ("loss", "eval/mse", "_step")}
     assert summary["_step"] == 6 and np.isfinite([summary["loss"], summary["eval/mse"]]).all()

@@ -87,7 +87,6 @@ def test_the_pair_agrees(path):
     code = ["".join(cell["source"]) for cell in kept if cell["cell_type"] == "code"]
     commented = [re.sub(r"^%", "# %", source, flags=re.M).strip() for source in code]
     assert code and commented == [cell.strip() for cell in cells(path.read_text())]
-    assert all(not cell.get("outputs") for cell in kept)
     parts = re.split(r"^# %%(.*)$", path.read_text(), flags=re.M)
     prose = [body for kind, body in zip(parts[1::2], parts[2::2], strict=True) if "[markdown]" in kind]
     shown = [re.sub(r"^# ?", "", body.strip(), flags=re.M) for body in prose]
