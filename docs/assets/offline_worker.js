@@ -14,7 +14,7 @@ if (location.protocol === "file:") {
       });
       const script = document.createElement("script");
       script.src = url;
-      frame.srcdoc = "<!doctype html><script>postMessage = (data) => parent.postMessage(data, "*")<\/script>" + script.outerHTML;
+      frame.srcdoc = "<!doctype html><script>postMessage = (data) => parent.postMessage(data, '*')<\/script>" + script.outerHTML;
       document.documentElement.appendChild(frame);
     }
     postMessage(data) {
