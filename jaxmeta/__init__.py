@@ -20,7 +20,7 @@ from .evaluation import (
 from .fit import Diverged, Profile, fit
 from .forgetting import Forgetting, forgetting_curve
 from .learner import Adapted, episodic
-from .models import from_functions, from_linen, from_nnx, identity
+from .models import from_functions, from_linen, from_nnx, identity, inductive
 from .prefetch import feed
 from .step import backprop, init, meta_step
 from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model, Sampler, Task, Variables
@@ -33,7 +33,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch", "Task", "Variables", "Model", "MetaLearner", "Aux", "MetaState", "Estimate", "Sampler", "ClassSet",
-    "from_linen", "from_nnx", "from_functions", "identity", "backbones", "losses", "inner", "implicit", "update_rules",
+    "from_linen", "from_nnx", "from_functions", "identity", "inductive", "backbones",
+    "losses", "inner", "implicit", "update_rules",
     "episodic", "Adapted", "centre_features",
     "tasks", "datasets",
     "init", "meta_step", "backprop", "fit", "feed", "Progress", "Profile", "EarlyStopping", "Diverged", "callbacks",

@@ -1,7 +1,7 @@
-"""Attacks on tasks: inputs moved within a ball so that predictions after adaptation become worse.
+"""Attacks on tasks: move inputs within a ball so that predictions after adaptation become worse.
 
 An attack is a function ``(loss, x, key=None) -> x``: ``loss(x)`` is a scalar to be raised, ``x`` a pytree of arrays
-whose floating leaves may move. `pgd` makes one; `perturb` lets it loose on a task, `attacked` on a whole sampler.
+whose floating leaves may move. `pgd` makes one; `perturb` applies it to a task, `attacked` to a sampler.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from .learner import merge, split_key, weighted_predict
+from .learner import merge, predict_rows, split_key
 from .losses import LossFn, batch_loss, cross_entropy
 from .types import Key, MetaLearner, PyTree, Sampler, Task, Variables
 
@@ -28,7 +28,7 @@ def pgd(
     random_start: bool = True,
     bounds: tuple[float, float] | None = None,
 ) -> Attack:
-    r"""Projected gradient ascent in the ball $\|\delta\|_\infty \le r$ (Madry et al., 2018).
+    r"""Make an attack by projected gradient ascent in the ball $\|\delta\|_\infty \le r$ (Madry et al., 2018).
 
     $\delta \leftarrow \Pi_r\big(\delta + a \, \mathrm{sign} \nabla_\delta L(x + \delta)\big)$, from a uniformly drawn
     $\delta$. On a convex loss no step lowers it; where a logit is linear, $2 r / a$ steps reach the optimum.
@@ -37,14 +37,14 @@ def pgd(
       radius: $r$, in the units of the inputs.
       num_steps: steps; 1 with ``step_size=radius`` and no random start is the fast gradient sign method.
       step_size: $a$; by default $2.5 \, r$ over ``num_steps``, or $r$ where that is less.
-      random_start: start anywhere in the ball where a key is given, else at its centre.
+      random_start: start at a random point of the ball if there is a key; otherwise at its centre.
       bounds: smallest and largest value of an input, (0, 1) for images; none by default.
 
     Returns:
       ``(loss, x, key=None) -> x``. Integer leaves stay, and no derivative passes through it.
 
     Raises:
-      ValueError: for a negative ``radius`` or ``step_size``, ``num_steps`` below 1, or ``bounds`` the wrong way round;
+      ValueError: for a negative ``radius`` or ``step_size``, ``num_steps`` below 1, or ``bounds`` in the wrong order;
         when called, if no leaf of ``x`` is floating.
 
     References:
@@ -69,7 +69,7 @@ def pgd(
         project = lambda shift: jax.tree.map(jnp.clip, shift, bottom, top)
         moved = lambda shift: merge(jax.tree.map(jnp.add, base, shift), x)
 
-        def step(shift: PyTree, _) -> tuple[PyTree, None]:
+        def step(shift: PyTree, _: None) -> tuple[PyTree, None]:
             grads = jax.grad(lambda shift: loss(moved(shift)))(shift)
             return project(jax.tree.map(lambda d, g: d + size * jnp.sign(g), shift, grads)), None
 
@@ -95,7 +95,7 @@ def perturb(
     key: Key | None = None,
     on: On = "query",
 ) -> Task:
-    r"""The task with the inputs that ``attack`` finds, for the query loss of predictions after adaptation.
+    r"""Return the task with inputs that ``attack`` moved to raise the query loss of predictions after adaptation.
 
     Attacks $\max_\delta L_Q(f(\mathrm{adapt}(S), Q + \delta))$ on the query, $L_Q(f(\mathrm{adapt}(S + \delta), Q))$ on
     the support set (poisoning, through the derivative of `adapt`), or both jointly; labels and weights stay.
@@ -111,7 +111,7 @@ def perturb(
       Array([0.5, 1.5], dtype=float32)
     """
     check_on(on)
-    parts, predict = PARTS[on], weighted_predict(learner)
+    parts = PARTS[on]
     k_start, k_adapt, k_query = split_key(key, 3)
     meta = jax.lax.stop_gradient(meta)
     clean = None if "support" in parts else learner.adapt(meta, task.support, k_adapt)
@@ -119,7 +119,7 @@ def perturb(
     def harm(inputs: dict[str, PyTree]) -> jax.Array:
         moved = _with_inputs(task, inputs)
         adapted = learner.adapt(meta, moved.support, k_adapt) if "support" in parts else clean
-        outputs = predict(meta, adapted, moved.query.x, k_query, weight=task.query.weight)
+        outputs = predict_rows(learner, meta, adapted, moved.query.x, k_query, weight=task.query.weight)
         return batch_loss(loss_fn, outputs, task.query)
 
     return _with_inputs(task, attack(harm, {name: getattr(task, name).x for name in parts}, k_start))
@@ -134,9 +134,9 @@ def attacked(
     *,
     on: On = "query",
 ) -> "Attacked":
-    """A sampler of the same tasks, each perturbed against ``learner`` with ``meta``: see `perturb`.
+    """Return a sampler of the same tasks, each perturbed against ``learner`` with ``meta``: see `perturb`.
 
-    Evaluate on it what should be measured; another learner gives the accuracy under transferred attacks.
+    Evaluate any learner on it; a learner other than the attacked one gives the accuracy under transferred attacks.
 
     Example:
       >>> # jm.evaluate(learner, meta, attacked(learner, meta, test, pgd(radius=0.1)), num_tasks=600)
@@ -158,15 +158,15 @@ class Attacked:
     on: On = field(metadata={"static": True})
 
     def draw(self, key: Key) -> tuple[PyTree, Key]:
-        """Draws the task within, and the attack's key."""
+        """Draw the task within, and the attack's key."""
         return self.sampler.draw(key), jax.random.fold_in(key, 1)
 
     def fetch(self, indices: tuple[PyTree, Key]) -> Task:
-        """Makes the task and perturbs it."""
+        """Make the task and perturb it."""
         return self._perturb(self.sampler.fetch(indices[0]), indices[1])
 
     def __call__(self, key: Key) -> Task:
-        """Makes the task of ``key``; the one within may be a plain function."""
+        """Make the task of ``key`` and perturb it; the sampler within may be a plain function."""
         return self._perturb(self.sampler(key), jax.random.fold_in(key, 1))
 
     def _perturb(self, task: Task, key: Key) -> Task:
@@ -174,7 +174,7 @@ class Attacked:
 
 
 def check_on(on: str) -> None:
-    """Raises a ValueError for anything but the three sets that can be attacked."""
+    """Raise a ValueError for anything but the three sets that can be attacked."""
     if on not in PARTS:
         raise ValueError(f"`on` must be 'query', 'support' or 'both', got {on!r}.")
 

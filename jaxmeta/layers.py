@@ -1,8 +1,8 @@
-"""Small layers on plain arrays, for the networks that algorithms bring themselves.
+"""Small layers on plain arrays, for algorithms with a network of their own.
 
 Each is a pair: a function that makes float32 parameters, a dict, and one that applies them.
 
-Letters: I inputs, O outputs, H hidden units; leading axes are the caller's.
+Letters: I inputs, O outputs, H hidden units; leading axes are arbitrary.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Cell = tuple[jax.Array, jax.Array]  # hidden and cell state of an LSTM, [..., H]
 
 
 def dense_init(key: Key, num_in: int, num_out: int, *, scale: float = 1.0) -> dict[str, jax.Array]:
-    r"""A kernel ``[I, O]`` with entries of variance ``scale**2 / I``, and a bias of zeros.
+    r"""Return a kernel ``[I, O]`` with entries of variance ``scale**2 / I``, and a bias of zeros.
 
     Example:
       >>> dense_init(jax.random.key(0), 3, 4)["kernel"].shape
@@ -27,13 +27,13 @@ def dense_init(key: Key, num_in: int, num_out: int, *, scale: float = 1.0) -> di
 
 
 def dense(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    """An affine map of the last axis, ``[..., I] -> [..., O]``."""
+    """Apply an affine map to the last axis, ``[..., I] -> [..., O]``."""
     y = x @ params["kernel"]
     return y + jnp.broadcast_to(params["bias"], y.shape)
 
 
 def mlp_init(key: Key, widths: Sequence[int]) -> dict[str, dict[str, jax.Array]]:
-    """Dense layers from ``widths[0]`` inputs to ``widths[-1]`` outputs, of He's variance but for the last.
+    """Return dense layers from ``widths[0]`` inputs to ``widths[-1]`` outputs, with He's variance except for the last.
 
     Example:
       >>> sorted(mlp_init(jax.random.key(0), (3, 8, 1)))
@@ -45,14 +45,14 @@ def mlp_init(key: Key, widths: Sequence[int]) -> dict[str, dict[str, jax.Array]]
 
 
 def mlp(params: dict[str, dict[str, jax.Array]], x: jax.Array) -> jax.Array:
-    """`dense` layers with ReLU between them."""
+    """Apply `dense` layers with ReLU between them."""
     for i in range(len(params)):
         x = dense(params[f"dense{i}"], jax.nn.relu(x) if i else x)
     return x
 
 
 def lstm_init(key: Key, num_in: int, num_hidden: int) -> dict[str, jax.Array]:
-    """The four gates of an LSTM in one `dense` of ``[input, hidden]``; its forget gate starts open, with bias 1.
+    """Return the four gates of an LSTM as one `dense` of ``[input, hidden]``; the forget gate starts open, with bias 1.
 
     Example:
       >>> lstm_init(jax.random.key(0), 3, 4)["kernel"].shape
@@ -63,7 +63,7 @@ def lstm_init(key: Key, num_in: int, num_hidden: int) -> dict[str, jax.Array]:
 
 
 def lstm(params: dict[str, jax.Array], state: Cell, x: jax.Array) -> Cell:
-    r"""One step: $c' = f \circ c + i \circ \tanh g$ and $h' = o \circ \tanh c'$, with $(i, f, g, o)$ of $[x, h]$."""
+    r"""Take one step: $c' = f \circ c + i \circ \tanh g$ and $h' = o \circ \tanh c'$; $(i, f, g, o)$ is of $[x, h]$."""
     hidden, cell = state
     write, forget, new, out = jnp.split(dense(params, jnp.concatenate([x, hidden], -1)), 4, -1)
     cell = jax.nn.sigmoid(forget) * cell + jax.nn.sigmoid(write) * jnp.tanh(new)
@@ -71,6 +71,6 @@ def lstm(params: dict[str, jax.Array], state: Cell, x: jax.Array) -> Cell:
 
 
 def lstm_start(params: dict[str, jax.Array], *leading: int, dtype: jnp.dtype | None = None) -> Cell:
-    """Zeros ``[*leading, H]`` for hidden and cell state, in the parameters' dtype unless told otherwise."""
+    """Return zeros ``[*leading, H]`` for hidden and cell state; their dtype is the parameters' by default."""
     zeros = jnp.zeros((*leading, params["bias"].shape[0] // 4), dtype or params["bias"].dtype)
     return zeros, zeros

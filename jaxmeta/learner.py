@@ -1,19 +1,32 @@
-"""What algorithm files import: the default outer loss, the support loss, and small helpers."""
+"""The parts that algorithm files share: the default outer loss, inner steps on the support set, and embeddings.
 
-import inspect
+Letters: N examples of one set, W ways.
+"""
+
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
+import optax
 
+from .embedding import embed, embed_support, output_shape, support_pass, support_state
 from .inner import Gradient, descend
 from .losses import LossFn, batch_loss, default_metrics
-from .types import Aux, Batch, Key, MetaLearner, Model, PyTree, Task, Variables
+from .paths import merge, partition
+from .rows import ignoring_hidden, minibatches, num_rows, predict_rows, take_rows
+from .types import Aux, Batch, Key, MetaInit, MetaLearner, MetaLoss, Model, PyTree, Task, Variables
+from .ways import count_ways, mask_ways
+
+__all__ = [
+    "Adapted", "Forward", "ModalAdapt", "Objective", "Steps",
+    "episodic", "ignoring_hidden", "predict_rows", "fast_weights", "support_loss", "descent",
+    "support_pass", "support_state", "embed", "embed_support", "output_shape", "init_model", "batch_metrics",
+    "count_ways", "mask_ways", "split_key", "partition", "merge", "minibatches", "take_rows",
+]  # fmt: skip
 
 
 class Adapted(NamedTuple):
-    """Fast weights: what gradient-based learners return from `adapt`.
+    """Fast weights: gradient-based learners return them from `adapt`.
 
     Attributes:
       params: the adapted parameters.
@@ -26,18 +39,63 @@ class Adapted(NamedTuple):
     ways: jax.Array | None = None
 
 
+class ModalAdapt(Protocol):
+    """`adapt` in either mode; the support set may be anything that the algorithm reads."""
+
+    def __call__(self, meta: Variables, support: Any, key: Key | None = None, /, *, train: bool = False) -> Any: ...
+
+
+class Forward(Protocol):
+    """`predict` in either mode, with the state that its pass leaves: ``(outputs, state)``."""
+
+    def __call__(
+        self,
+        meta: Variables,
+        adapted: Any,
+        x: PyTree,
+        key: Key | None = None,
+        /,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+    ) -> tuple[Any, PyTree]: ...
+
+
+class Objective(Protocol):
+    """An inner objective: ``(params, state, key) -> (loss, state)``."""
+
+    def __call__(self, params: PyTree, state: PyTree, key: Key | None, /) -> tuple[jax.Array, PyTree]: ...
+
+
+class Steps(Protocol):
+    """Inner steps on a support set, from ``start``."""
+
+    def __call__(
+        self,
+        start: Variables,
+        optimizer: optax.GradientTransformation,
+        support: Batch,
+        key: Key | None = None,
+        /,
+        *,
+        train: bool = False,
+    ) -> Adapted: ...
+
+
 def episodic(
-    init: Callable,
-    adapt: Callable,
-    forward: Callable,
+    init: MetaInit,
+    adapt: ModalAdapt,
+    forward: Forward,
     loss_fn: LossFn,
     *,
     keeps_state: bool = False,
     metrics: Callable[[Any], dict[str, jax.Array]] | None = None,
+    loss: MetaLoss | None = None,
+    empty_support: bool = False,
 ) -> MetaLearner:
-    r"""The default outer loss: the query loss after adapting on the support set.
+    r"""Make a learner whose outer loss is the query loss after adapting on the support set.
 
-    $\ell(\theta) = L_Q(f(\theta, \mathrm{adapt}(\theta, S)))$.
+    $\ell(\theta) = L_Q(f(\theta, \mathrm{adapt}(\theta, S)))$. Examples of weight 0 are hidden from all functions.
 
     Args:
       init: ``(key, task) -> meta``.
@@ -46,18 +104,22 @@ def episodic(
       loss_fn: ``(outputs, targets, weight=None)`` -> scalar, or one value per example.
       keeps_state: whether the state that a training query pass leaves outlives the episode.
       metrics: ``adapted -> {name: scalar}``, reported beside the loss: how well a solve converged, for instance.
+      loss: ``(meta, task, key) -> (scalar, Aux)``, in place of the query loss.
+      empty_support: whether the learner can predict from no example. It is then given one hidden example.
 
     Returns:
-      A `MetaLearner`; its `predict` also takes ``weight``, to hide padded queries from batch statistics.
+      A `MetaLearner`.
     """
 
-    def evaluate_adapt(meta, support, key=None):
+    def evaluate_adapt(meta: Variables, support: Any, key: Key | None = None) -> Any:
         return adapt(meta, support, key, train=False)
 
-    def predict(meta, adapted, x, key=None, *, weight=None):
+    def predict(
+        meta: Variables, adapted: Any, x: PyTree, key: Key | None = None, *, weight: jax.Array | None = None
+    ) -> Any:
         return forward(meta, adapted, x, key, train=False, weight=weight)[0]
 
-    def loss(meta: Variables, task: Task, key: Key | None = None) -> tuple[jax.Array, Aux]:
+    def query_loss(meta: Variables, task: Task, key: Key | None = None) -> tuple[jax.Array, Aux]:
         k_adapt, k_query = split_key(key)
         adapted = adapt(meta, task.support, k_adapt, train=True)
         outputs, state = forward(meta, adapted, task.query.x, k_query, train=True, weight=task.query.weight)
@@ -66,13 +128,22 @@ def episodic(
         reported = {"loss": value, **batch_metrics(outputs, task.query), **reported}
         return value, Aux(state if keeps_state else meta.state, reported)
 
-    return MetaLearner(init, evaluate_adapt, predict, loss)
+    learner = MetaLearner(init, evaluate_adapt, predict, query_loss if loss is None else loss)
+    return ignoring_hidden(learner, empty_support=empty_support)
 
 
-def fast_weights(model: Model) -> Callable:
-    """The `forward` of learners whose `adapt` returns `Adapted`: a query pass with the fast weights."""
+def fast_weights(model: Model) -> Forward:
+    """Return the `forward` of learners whose `adapt` returns `Adapted`: a query pass with the fast weights."""
 
-    def forward(meta, adapted: Adapted, x, key=None, *, train: bool = False, weight=None):
+    def forward(
+        meta: Variables,
+        adapted: Adapted,
+        x: PyTree,
+        key: Key | None = None,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+    ) -> tuple[Any, PyTree]:
         del meta  # everything was copied into `adapted`
         variables = Variables(adapted.params, adapted.state)
         outputs, state = model.apply(variables, x, train=train, weight=weight, key=key)
@@ -81,13 +152,12 @@ def fast_weights(model: Model) -> Callable:
     return forward
 
 
-def support_loss(model: Model, loss_fn: LossFn, support: Batch, *, train: bool) -> Callable:
-    """The inner objective ``(params, state, key) -> (loss, state)`` on a support set."""
-    support_pass = model.apply_support or model.apply
+def support_loss(model: Model, loss_fn: LossFn, support: Batch, *, train: bool) -> Objective:
+    """Return the inner objective ``(params, state, key) -> (loss, state)`` on a support set."""
 
-    def objective(params, state, key):
-        variables = Variables(params, state)
-        outputs, state = support_pass(variables, support.x, train=train, weight=support.weight, key=key)
+    def objective(params: PyTree, state: PyTree, key: Key | None) -> tuple[jax.Array, PyTree]:
+        run = support_pass(model)
+        outputs, state = run(Variables(params, state), support.x, train=train, weight=support.weight, key=key)
         return batch_loss(loss_fn, mask_ways(outputs, support.ways), support), state
 
     return objective
@@ -103,159 +173,82 @@ def descent(
     gradient: Gradient = "mixed",
     remat: int | Literal["sqrt"] = 0,
     truncate: int | None = None,
-) -> Callable:
-    """Adaptation by gradient steps on the support loss, the core of MAML and its relatives.
+) -> Steps:
+    """Return adaptation by gradient steps on the support loss, the core of MAML and its relatives.
+
+    For an inner loop on an objective of your own, with arrays that change from step to step, call `inner.descend`
+    directly: ``state=`` is carried, ``inputs=`` gives each step its slice.
 
     Args:
       model, loss_fn: as for `maml`.
       num_steps, gradient, remat, truncate: as for `inner.descend`.
-      batch_size: every step sees so many support examples, in shuffled passes; all of them by default.
-      adapt_only: predicate on a parameter's path that chooses what adapts.
+      batch_size: support examples that every step sees, in shuffled passes; all of them by default.
+      adapt_only: predicate on a parameter's path that chooses which parameters adapt.
 
     Returns:
-      ``adapt(start, optimizer, support, key, *, train) -> Adapted``.
+      ``adapt(start, optimizer, support, key, *, train) -> Adapted``. The optimizer may depend on meta-parameters.
+
+    Raises:
+      ValueError: if ``num_steps`` is negative; when called, for a ``batch_size`` beyond the support set, or if
+        ``adapt_only`` chooses nothing.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxmeta as jm
+      >>> model = jm.from_functions(lambda key, x: jnp.zeros(()), lambda variables, x: x * variables.params)
+      >>> steps = descent(model, jm.losses.mse, num_steps=1)
+      >>> print(steps(Variables(jnp.zeros(())), optax.sgd(0.25), Batch(jnp.ones((1, 1)), jnp.ones((1, 1)))).params)
+      0.5
     """
     if num_steps < 0:
         raise ValueError(f"`num_steps` must be >= 0, got {num_steps}.")
 
-    def adapt(start: Variables, optimizer, support: Batch, key=None, *, train: bool = False) -> Adapted:
+    def adapt(
+        start: Variables,
+        optimizer: optax.GradientTransformation,
+        support: Batch,
+        key: Key | None = None,
+        *,
+        train: bool = False,
+    ) -> Adapted:
         fast, frozen = partition(start.params, adapt_only)
         k_steps, k_rows, k_last = split_key(key, 3)
-        rows = (
-            None
-            if batch_size is None
-            else minibatches(k_rows, jax.tree.leaves(support.y)[0].shape[0], batch_size, num_steps)
-        )
+        rows = None if batch_size is None else minibatches(k_rows, num_rows(support), batch_size, num_steps)
 
-        def objective(fast, state, step):
+        def objective(fast: PyTree, state: PyTree, step: tuple[Key | None, jax.Array | None]) -> Any:
             k_step, rows = step
             loss = support_loss(model, loss_fn, take_rows(support, rows), train=train)
             return loss(merge(fast, frozen), state, k_step)
 
-        inputs = (None if key is None else jax.random.split(k_steps, num_steps), rows)
-        how = {"gradient": gradient, "remat": remat, "truncate": truncate}
-        end = descend(objective, fast, optimizer, num_steps, state=start.state, inputs=inputs, **how)
-        params, state = merge(end.params, frozen), end.state
-        if model.apply_support is not None:  # the statistics for the queries are those under the adapted parameters
-            left = {"train": train, "weight": support.weight, "key": k_last}
-            state = model.apply_support(Variables(params, start.state), support.x, **left)[1]
+        end = descend(
+            objective,
+            fast,
+            optimizer,
+            num_steps,
+            state=start.state,
+            inputs=(None if k_steps is None else jax.random.split(k_steps, num_steps), rows),
+            gradient=gradient,
+            remat=remat,
+            truncate=truncate,
+        )
+        params = merge(end.params, frozen)
+        at_end = Variables(params, start.state)
+        state = support_state(model, at_end, support, k_last, train=train, default=end.state)
         return Adapted(params, state, support.ways)
 
     return adapt
 
 
-def minibatches(key: Key | None, num_examples: int, batch_size: int, num_steps: int) -> jax.Array:
-    """Rows for every step, ``[num_steps, batch_size]``: shuffled passes over the examples, one after the other.
-
-    Example:
-      >>> rows = minibatches(jax.random.key(0), 4, 2, 2)
-      >>> sorted(rows.reshape(-1).tolist())
-      [0, 1, 2, 3]
-    """
-    if not 0 < batch_size <= num_examples:
-        raise ValueError(f"`batch_size` must be 1 to {num_examples}, the size of the support set, got {batch_size}.")
-    key = jax.random.key(0) if key is None else key
-    passes = -(-num_steps * batch_size // num_examples)
-    rows = jax.vmap(lambda k: jax.random.permutation(k, num_examples))(jax.random.split(key, max(passes, 1)))
-    return rows.reshape(-1)[: num_steps * batch_size].reshape(num_steps, batch_size)
-
-
-def take_rows(batch: Batch, rows: jax.Array | None) -> Batch:
-    """The given examples of a batch; all of them for None."""
-    if rows is None:
-        return batch
-    x, y, weight = jax.tree.map(lambda leaf: leaf[rows], (batch.x, batch.y, batch.weight))
-    return Batch(x, y, weight, batch.ways)
-
-
-def init_model(model: Model) -> Callable:
-    """A learner's `init` for meta-parameters that are just the model's."""
+def init_model(model: Model) -> MetaInit:
+    """Return the `init` of learners whose meta-parameters are the model's."""
     return lambda key, task: model.init(key, task.support.x)
 
 
 def batch_metrics(outputs: Any, batch: Batch) -> dict[str, jax.Array]:
-    """The default metrics of a batch, as scalars."""
+    """Return the default metrics of a batch, as scalars."""
     metrics = default_metrics(outputs, batch.y)
     return {name: metric(outputs, batch.y, batch.weight) for name, metric in metrics.items()}
 
 
-def count_ways(batch: Batch, given: int | None, name: str = "num_ways") -> int:
-    """The static number of ways of a batch: the length of its ``ways``, or else ``given``, the argument `name`.
-
-    Raises:
-      ValueError: if neither is there.
-
-    Example:
-      >>> count_ways(Batch(None, None, ways=jnp.ones(3, bool)), None)
-      3
-    """
-    width = given if batch.ways is None else len(batch.ways)
-    if width is None:
-        raise ValueError(f"The number of ways is unknown: fill `Batch.ways`, or pass `{name}` to the factory.")
-    return width
-
-
-def mask_ways(outputs: Any, ways: jax.Array | None) -> Any:
-    """Gives classes that a task does not have the lowest finite logit.
-
-    Raises:
-      ValueError: if there are fewer or more logits than ways.
-
-    Example:
-      >>> mask_ways(jnp.array([[1.0, 2.0]]), jnp.array([True, False])).argmax()
-      Array(0, dtype=int32)
-    """
-    if ways is None:
-        return outputs
-    if outputs.shape[-1] != ways.shape[0]:
-        raise ValueError(
-            f"The model gives {outputs.shape[-1]} logits but the task has {ways.shape[0]} ways. "
-            f"Build the model with `num_outputs={ways.shape[0]}`, or sample tasks with `num_ways={outputs.shape[-1]}`."
-        )
-    return jnp.where(ways, outputs, jnp.finfo(outputs.dtype).min)
-
-
-def partition(params: PyTree, adapt_only: Callable[[str], bool] | None) -> tuple[PyTree, PyTree]:
-    """Splits parameters by path into (adapted, frozen); the other's leaves are None in each.
-
-    Args:
-      params: nested dict.
-      adapt_only: predicate on the path, for instance ``"head/kernel"``; None adapts everything.
-
-    Raises:
-      ValueError: if no path is chosen.
-
-    Example:
-      >>> partition({"body": 1.0, "head": 2.0}, lambda path: path == "head")
-      ({'body': None, 'head': 2.0}, {'body': 1.0, 'head': None})
-    """
-    if adapt_only is None:
-        return params, jax.tree.map(lambda _: None, params)
-    chosen = jax.tree_util.tree_map_with_path(lambda path, _: bool(adapt_only(path_name(path))), params)
-    if not any(jax.tree.leaves(chosen)):
-        paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-        raise ValueError(f"`adapt_only` chooses none of the parameters, so nothing would adapt. Their paths: {paths}.")
-    fast = jax.tree.map(lambda yes, p: p if yes else None, chosen, params)
-    return fast, jax.tree.map(lambda yes, p: None if yes else p, chosen, params)
-
-
-def path_name(path: Any) -> str:
-    """A leaf's path in a nested dict, as ``"head/kernel"``."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def merge(fast: PyTree, frozen: PyTree) -> PyTree:
-    """The inverse of `partition`."""
-    return jax.tree.map(lambda f, p: p if f is None else f, fast, frozen, is_leaf=lambda leaf: leaf is None)
-
-
-def weighted_predict(learner: MetaLearner) -> Callable:
-    """The learner's `predict`, which may be given ``weight`` whether it takes one or not."""
-    if "weight" in inspect.signature(learner.predict).parameters:
-        return learner.predict
-    return lambda meta, adapted, x, key=None, *, weight=None: learner.predict(meta, adapted, x, key)
-
-
 def split_key(key: Key | None, num: int = 2) -> Any:
-    """``num`` keys, or as many None: no key asks for a deterministic pass."""
+    """Split a key into ``num``; None gives as many None, for deterministic passes."""
     return [None] * num if key is None else jax.random.split(key, num)

@@ -1,6 +1,5 @@
 """The compiled functions of an evaluation: metrics of tasks, and whether predictions depend on the other queries."""
 
-import inspect
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from . import iterates
+from .learner import predict_rows
 from .losses import default_metrics
 from .parallel import over_tasks, task_axes
 from .types import Batch, Key, MetaLearner, PyTree, Sampler, Task, Variables
@@ -39,13 +39,11 @@ def compiled(
     steps: tuple[int, ...] | None = None,
 ) -> Programs:
     """Compile once per learner and metrics: a second call does not compile again."""
-    hides_padding = "weight" in inspect.signature(learner.predict).parameters
 
     def outputs_of(meta: Variables, adapted: Any, query: Any, key: Key) -> Any:
         if not isinstance(query, Batch):
             return learner.predict(meta, adapted, query, key)
-        weight = {"weight": query.weight} if hides_padding else {}
-        return learner.predict(meta, adapted, query.x, key, **weight)
+        return predict_rows(learner, meta, adapted, query.x, key, weight=query.weight)
 
     def draw(sampler: Sampler, key: Key) -> tuple[Task, Key, Key]:
         k_task, k_adapt, k_query = jax.random.split(key, 3)

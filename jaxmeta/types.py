@@ -1,9 +1,9 @@
-"""The types everything is built on. Read this file first.
+"""The types that everything is built on. Read this file first.
 
 Letters: N examples of one set, W ways, T tasks, L tokens, C classes, M examples of a whole data set.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -34,8 +34,8 @@ class Task(NamedTuple):
     """One episode; stacked on a leading axis ``[T, ...]`` it is a batch of tasks.
 
     Attributes:
-      support: whatever `adapt` may see: a `Batch`, or an environment in reinforcement learning.
-      query: what the outer loss is measured on.
+      support: the data that `adapt` may see: a `Batch`, or an environment in reinforcement learning.
+      query: the data that the outer loss is measured on.
     """
 
     support: Any
@@ -43,7 +43,7 @@ class Task(NamedTuple):
 
 
 class Variables(NamedTuple):
-    """What a model or a meta-learner owns, as plain nested dicts of arrays.
+    """The parameters and state of a model or a meta-learner, as plain nested dicts of arrays.
 
     Attributes:
       params: differentiated.
@@ -54,27 +54,49 @@ class Variables(NamedTuple):
     state: PyTree = ()
 
 
+class ModelInit(Protocol):
+    """Make the variables of a model for inputs like ``x``."""
+
+    def __call__(self, key: Key, x: PyTree, /) -> Variables: ...
+
+
+class Apply(Protocol):
+    """Run a model on inputs ``x``: return the outputs, and the state that the pass leaves."""
+
+    def __call__(
+        self,
+        variables: Variables,
+        x: PyTree,
+        /,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+        key: Key | None = None,
+    ) -> tuple[Any, PyTree]: ...
+
+
 class Model(NamedTuple):
     """A backbone as pure functions.
 
+    A transformation of models is a function `Model -> Model`: it replaces fields by `_replace`.
+
     Attributes:
       init: ``(key, x) -> Variables``.
-      apply: ``(variables, x, *, train, weight, key) -> (outputs, state)``, the pass over query points
-        and any pass on its own. Dropout acts where ``train`` and ``key`` are given; ``weight`` hides
-        padded examples from batch statistics.
-      apply_support: the same for the support set, where the two differ (BatchNorm's ``"support"``
-        and ``"running"`` policies); None means `apply`.
+      apply: ``(variables, x, *, train=False, weight=None, key=None) -> (outputs, state)``, the pass over query points
+        and any pass on its own. Dropout acts where ``train`` and ``key`` are given; ``weight`` hides padded examples
+        from batch statistics.
+      apply_support: the same for the support set, where the two differ (BatchNorm's policies); None means `apply`.
       keeps_state: whether the state that a training episode leaves outlives the episode.
     """
 
-    init: Callable[..., Variables]
-    apply: Callable[..., tuple[Any, PyTree]]
-    apply_support: Callable[..., tuple[Any, PyTree]] | None = None
+    init: ModelInit
+    apply: Apply
+    apply_support: Apply | None = None
     keeps_state: bool = False
 
 
 class Aux(NamedTuple):
-    """What a meta-loss returns beside its value.
+    """The second result of a meta-loss.
 
     Attributes:
       state: the `Variables.state` that the episode leaves.
@@ -85,25 +107,52 @@ class Aux(NamedTuple):
     metrics: dict[str, jax.Array]
 
 
+class MetaInit(Protocol):
+    """Make the meta-parameters of a learner for tasks like ``task``."""
+
+    def __call__(self, key: Key, task: Task, /) -> Variables: ...
+
+
+class Adapt(Protocol):
+    """Adapt to a support set, in evaluation mode."""
+
+    def __call__(self, meta: Variables, support: Any, key: Key | None = None, /) -> Any: ...
+
+
+class Predict(Protocol):
+    """Predict for inputs ``x``, in evaluation mode; ``weight`` hides padded ones from each other."""
+
+    def __call__(
+        self, meta: Variables, adapted: Any, x: PyTree, key: Key | None = None, /, *, weight: jax.Array | None = None
+    ) -> Any: ...
+
+
+class MetaLoss(Protocol):
+    """Return the loss of one task, in training mode, and its `Aux`."""
+
+    def __call__(self, meta: Variables, task: Task, key: Key | None = None, /) -> tuple[jax.Array, Aux]: ...
+
+
 class MetaLearner(NamedTuple):
     """A meta-learning algorithm: four pure functions of one task, made by a factory such as `maml`.
 
     Attributes:
-      init: ``(key, task) -> meta``, what the outer loop owns.
-      adapt: ``(meta, support, key=None) -> adapted``: fast weights, prototypes, a hidden state; a plain
-        pytree to save and ship. Evaluation mode: dropout off, no statistics kept.
-      predict: ``(meta, adapted, x, key=None) -> outputs``, in evaluation mode.
-      loss: ``(meta, task, key) -> (scalar, Aux)``, in training mode: the only thing differentiated.
+      init: ``(key, task) -> meta``, the parameters and state that the outer loop owns.
+      adapt: ``(meta, support, key=None) -> adapted``: fast weights, prototypes, a hidden state; a plain pytree to save
+        and ship. Evaluation mode: dropout off, no statistics kept.
+      predict: ``(meta, adapted, x, key=None, *, weight=None) -> outputs``, in evaluation mode. ``weight`` is passed
+        only where examples are hidden: a learner of your own that never meets padding needs no such argument.
+      loss: ``(meta, task, key) -> (scalar, Aux)``, in training mode: the only function that is differentiated.
     """
 
-    init: Callable[..., Variables]
-    adapt: Callable[..., Any]
-    predict: Callable[..., Any]
-    loss: Callable[..., tuple[jax.Array, Aux]]
+    init: MetaInit
+    adapt: Adapt
+    predict: Predict
+    loss: MetaLoss
 
 
 class MetaState(NamedTuple):
-    """What training carries and checkpoints hold.
+    """The state of training, which checkpoints hold.
 
     Attributes:
       step: int32 scalar, meta-steps done.
@@ -124,7 +173,7 @@ class Estimate(NamedTuple):
     Attributes:
       mean: mean over tasks (over seeds, where several were trained).
       ci95: half-width of the interval, 1.96 standard errors.
-      num_tasks: how many tasks it was measured on.
+      num_tasks: number of tasks that it was measured on.
       transductive: whether a prediction depended on the other query points; None where predictions are NaN, so that
         this cannot be told.
     """
@@ -144,7 +193,7 @@ class Estimate(NamedTuple):
 class Sampler(Protocol):
     """A distribution over tasks: a pytree whose leaves are its data, so jit takes it as an argument.
 
-    ``draw`` decides, ``fetch`` looks up, and calling the sampler is their composition.
+    ``draw`` chooses indices, ``fetch`` looks them up, and calling the sampler does both.
     """
 
     def draw(self, key: Key) -> PyTree: ...
@@ -155,7 +204,7 @@ class Sampler(Protocol):
 
 
 class ClassSet(NamedTuple):
-    """A labelled data set sorted by class: what `datasets` make and `tasks` draw from.
+    """A labelled data set sorted by class: `datasets` make it and `tasks` draw from it.
 
     Class ``c`` owns the rows ``start[c] : start[c] + count[c]`` of every array in ``x``.
 
@@ -168,7 +217,7 @@ class ClassSet(NamedTuple):
 
     x: PyTree
     start: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # pyright: ignore[reportIncompatibleMethodOverride] (the name is public)
     names: tuple[str, ...]
 
     def select(self, names: Sequence[str]) -> "ClassSet":

@@ -1,6 +1,6 @@
-r"""Update rules whose numbers are learned: what a learned optimizer is made of, and what remains when it is trained.
+r"""Update rules with learned numbers: the parts of learned optimizers.
 
-A `Rule` makes an optax transformation from learned numbers. `mlp` and `lstm` act on every coordinate of the
+An `UpdateRule` makes an optax transformation from learned numbers. `mlp` and `lstm` act on every coordinate of the
 parameters with the same small network, so that they fit parameters of any shape; `schedule`, `rates` and
 `tuned` learn the numbers of an ordinary optimizer.
 
@@ -20,11 +20,11 @@ from . import layers
 from .types import Key, PyTree
 
 
-class Rule(NamedTuple):
+class UpdateRule(NamedTuple):
     """A family of optimizers with numbers to learn.
 
     Attributes:
-      init: ``(key, params) -> learned``, float32; ``params`` are what will be optimised.
+      init: ``(key, params) -> learned``, float32; ``params`` will be optimised.
       transform: ``(learned) -> optax.GradientTransformation``.
     """
 
@@ -33,9 +33,9 @@ class Rule(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """What `mlp` remembers: the number of updates, decaying means of the gradient ``[P, n]`` and its square ``[P]``."""
+    """The state of `mlp`: the number of updates, decaying means of the gradient ``[P, n]`` and its square ``[P]``."""
 
-    count: jax.Array
+    num_updates: jax.Array
     first: jax.Array
     second: jax.Array
 
@@ -46,11 +46,11 @@ def mlp(
     hidden: Sequence[int] = (32, 32),
     decays: Sequence[float] = (0.0, 0.5, 0.9, 0.99),
     square_decay: float = 0.99,
-) -> Rule:
-    r"""A multilayer perceptron that chooses, for every coordinate and step, the rates of several directions.
+) -> UpdateRule:
+    r"""Return a multilayer perceptron that chooses, for every coordinate and step, the rates of several directions.
 
-    $u = -\sum_j \alpha (e_j + \mathrm{MLP}(f)_j) \, d_j$. The directions are means of the gradient with each decay, as
-    they are and divided by the root of the mean square, so SGD, momentum, RMSProp and Adam are among the rules.
+    $u = -\sum_j \alpha (e_j + \mathrm{MLP}(f)_j) \, d_j$. The directions are means of the gradient with each decay,
+    plain and divided by the root of the mean square, so SGD, momentum, RMSProp and Adam are among the rules.
     The features $f$ are the directions, scaled to be free of units, and the time. $e$ is 1 for the first direction and
     the MLP's last layer starts at zero: the untrained rule is SGD with rate $\alpha$, or with the first decay's mean.
 
@@ -86,10 +86,10 @@ def mlp(
         zeros = jnp.zeros((flat.size, len(decays)), flat.dtype)
         return Moments(jnp.zeros((), jnp.int32), zeros, jnp.zeros_like(flat))
 
-    def update(learned: PyTree, updates: PyTree, state: Any, params: PyTree = None, **extra):
+    def update(learned: PyTree, updates: PyTree, state: Any, params: PyTree = None, **extra: Any):
         del params, extra
         g, restore = flatten(updates)
-        count, decay = state.count + 1, jnp.asarray(decays, g.dtype)[None]
+        count, decay = state.num_updates + 1, jnp.asarray(decays, g.dtype)[None]
         first = decay * state.first + (1 - decay) * g[:, None]
         second = square_decay * state.second + (1 - square_decay) * g**2
         mean = first / (1 - decay**count)
@@ -101,11 +101,11 @@ def mlp(
         chosen = rates * jnp.concatenate([mean, whitened], -1)
         return restore(-init_lr * (mean[:, 0] + chosen.sum(-1))), Moments(count, first, second)
 
-    return Rule(init, lambda learned: optax.GradientTransformationExtraArgs(start, partial(update, learned)))
+    return UpdateRule(init, lambda learned: optax.GradientTransformationExtraArgs(start, partial(update, learned)))
 
 
-def lstm(*, hidden: Sequence[int] = (20, 20), scale: float = 0.1) -> Rule:
-    r"""A recurrent network whose output is its coordinate's update: $u_t = s \, w^T h_t$, $h_t = \mathrm{LSTM}(g_t)$.
+def lstm(*, hidden: Sequence[int] = (20, 20), scale: float = 0.1) -> UpdateRule:
+    r"""Return a recurrent network that outputs an update: $u_t = s \, w^T h_t$ with $h_t = \mathrm{LSTM}(g_t)$.
 
     Gradients enter as `log_and_sign`.
 
@@ -137,7 +137,7 @@ def lstm(*, hidden: Sequence[int] = (20, 20), scale: float = 0.1) -> Rule:
         flat, _ = flatten(params)
         return [layers.lstm_start(learned[f"lstm{i}"], flat.size, dtype=flat.dtype) for i in range(len(hidden))]
 
-    def update(learned: PyTree, updates: PyTree, state: Any, params: PyTree = None, **extra):
+    def update(learned: PyTree, updates: PyTree, state: Any, params: PyTree = None, **extra: Any):
         del params, extra
         g, restore = flatten(updates)
         x, new = log_and_sign(g), []
@@ -149,11 +149,15 @@ def lstm(*, hidden: Sequence[int] = (20, 20), scale: float = 0.1) -> Rule:
     def transform(learned: PyTree) -> optax.GradientTransformation:
         return optax.GradientTransformationExtraArgs(partial(start, learned), partial(update, learned))
 
-    return Rule(init, transform)
+    return UpdateRule(init, transform)
 
 
-def schedule(num_steps: int, *, init_lr: float = 0.01, optimizer: Callable = optax.sgd) -> Rule:
-    """A learned rate for each of ``num_steps`` steps; later ones keep the last. Learned are logarithms ``[num_steps]``.
+def schedule(
+    num_steps: int, *, init_lr: float = 0.01, optimizer: Callable[..., optax.GradientTransformation] = optax.sgd
+) -> UpdateRule:
+    """Return a rule that learns a rate for each of ``num_steps`` steps; later steps keep the last.
+
+    The learned numbers are logarithms, ``[num_steps]``.
 
     Args:
       num_steps: length of the schedule.
@@ -171,11 +175,13 @@ def schedule(num_steps: int, *, init_lr: float = 0.01, optimizer: Callable = opt
         raise ValueError(f"`num_steps` must be at least 1, got {num_steps}.")
     init = lambda key, params: jnp.full(num_steps, jnp.log(init_lr), jnp.float32)
     at = lambda learned, count: jnp.exp(learned[jnp.minimum(count, num_steps - 1)])
-    return Rule(init, lambda learned: optimizer(partial(at, learned)))
+    return UpdateRule(init, lambda learned: optimizer(partial(at, learned)))
 
 
-def rates(*, init_lr: float = 0.01) -> Rule:
-    """A learned rate for every parameter, for parameters of one shape: their logarithms, a tree like the parameters.
+def rates(*, init_lr: float = 0.01) -> UpdateRule:
+    """Return a rule that learns a rate for every parameter, as logarithms in a tree like the parameters.
+
+    It fits parameters of one shape only.
 
     Example:
       >>> optimizer = rates().transform({"w": jnp.log(jnp.array([0.5, 0.25]))})
@@ -185,11 +191,11 @@ def rates(*, init_lr: float = 0.01) -> Rule:
     _check_rate("init_lr", init_lr)
     init = lambda key, params: jax.tree.map(lambda p: jnp.full(p.shape, jnp.log(init_lr), jnp.float32), params)
     scaled = lambda learned, grads: jax.tree.map(lambda g, a: (-jnp.exp(a) * g).astype(g.dtype), grads, learned)
-    return Rule(init, lambda learned: optax.stateless(lambda grads, _: scaled(learned, grads)))
+    return UpdateRule(init, lambda learned: optax.stateless(lambda grads, _: scaled(learned, grads)))
 
 
-def tuned(make: Callable[[Any], optax.GradientTransformation], initial: PyTree) -> Rule:
-    """Any optimizer with some of its numbers learned: ``make(learned)``, starting from ``initial``.
+def tuned(make: Callable[[Any], optax.GradientTransformation], initial: PyTree) -> UpdateRule:
+    """Return a rule that learns some numbers of any optimizer: ``make(learned)``, starting from ``initial``.
 
     Example:
       >>> rule = tuned(lambda lr: optax.sgd(lr), 0.5)
@@ -197,11 +203,11 @@ def tuned(make: Callable[[Any], optax.GradientTransformation], initial: PyTree) 
       >>> print(optimizer.update(jnp.ones(()), optimizer.init(jnp.ones(())))[0])
       -0.5
     """
-    return Rule(lambda key, params: jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), initial), make)
+    return UpdateRule(lambda key, params: jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), initial), make)
 
 
 def log_and_sign(x: jax.Array, p: float = 10.0) -> jax.Array:
-    r"""Numbers of any size as two of size 1, ``[...] -> [..., 2]``.
+    r"""Encode numbers of any size as two of size 1, ``[...] -> [..., 2]``.
 
     $(\log |x| / p, \mathrm{sign}\, x)$ where $|x| \ge e^{-p}$, and $(-1, e^p x)$ below.
 
@@ -221,7 +227,7 @@ def log_and_sign(x: jax.Array, p: float = 10.0) -> jax.Array:
 
 
 def flatten(tree: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
-    """All coordinates ``[P]`` in at least float32, and the way back, which restores shapes and dtypes."""
+    """Return all coordinates ``[P]`` in at least float32, and the inverse, which restores shapes and dtypes."""
     flat, restore = ravel_pytree(tree)
     return flat.astype(jnp.promote_types(flat.dtype, jnp.float32)), lambda x: restore(x.astype(flat.dtype))
 

@@ -13,7 +13,8 @@ import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
 MODULES = """experiment losses inner implicit update_rules layers tasks datasets algorithms backbones
-    ops plots checkpoint recipes attacks parallel nonfinite planning callbacks runs estimator learner testing""".split()
+    ops plots checkpoint recipes attacks parallel nonfinite planning callbacks runs estimator learner
+    models testing""".split()
 
 
 def public():
@@ -54,14 +55,20 @@ ROOMS = {
     "models": {"types", "ops"},
     "layers": {"types"},
     "update_rules": {"types", "layers"},
-    "learner": {"types", "losses", "inner"},
+    "rows": {"types"},
+    "ways": {"types"},
+    "paths": {"types"},
+    "embedding": {"types"},
+    "learner": set("types losses inner rows ways paths embedding".split()),
     "attacks": {"types", "losses", "learner"},
-    "algorithms": set("types losses inner implicit learner attacks layers update_rules step".split()),
+    "algorithms": set(
+        "types losses inner implicit rows ways paths embedding learner attacks layers update_rules step".split()
+    ),
     "backbones": {"types", "ops"},
     "parallel": {"types"},
     "nonfinite": {"types"},
     "step": {"types", "validation", "parallel", "nonfinite"},
-    "task_programs": {"types", "losses", "parallel", "iterates", "validation"},
+    "task_programs": {"types", "learner", "losses", "parallel", "iterates", "validation"},
     "evaluation": {"types", "losses", "attacks", "parallel", "step", "iterates", "task_programs"},
     "forgetting": {"types", "evaluation"},
     "prefetch": {"types", "tasks", "parallel", "step"},

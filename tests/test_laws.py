@@ -55,6 +55,34 @@ def test_padding_is_invisible(learner_name, kind_name):
     testing.padding_is_invisible(learner, state, wide(tasks), tolerance=1e-10)
 
 
+def content(batch, fill, label):
+    """Three more rows of weight 0 that hold ``fill``, and ``label`` as their targets; other hidden places too."""
+    batch = testing._pad(batch, 3)
+    hidden = lambda a: (batch.weight == 0).reshape(batch.weight.shape + (1,) * (a.ndim - batch.weight.ndim))
+    value = lambda a, number: jnp.asarray(number if jnp.issubdtype(a.dtype, jnp.inexact) else label, a.dtype)
+    put = lambda a: jnp.where(hidden(a), value(a, fill), a)
+    return batch._replace(x=jax.tree.map(put, batch.x), y=jax.tree.map(put, batch.y))
+
+
+@pytest.mark.parametrize("learner_name, kind_name", tiers(PADDED))
+def test_what_has_weight_zero_does_not_exist(learner_name, kind_name):
+    """NaN in hidden rows changes neither loss, gradient nor predictions."""
+    learner, tasks, state = setup(learner_name, kind_name)
+
+    @jax.jit
+    def results(params, task):
+        meta = state.meta._replace(params=params)
+        loss = lambda params: learner.loss(meta._replace(params=params), task, KEY)[0]
+        outputs = learner.predict(meta, learner.adapt(meta, task.support), task.query.x, weight=task.query.weight)
+        shown = lambda a: jnp.where((task.query.weight != 0).reshape(a.shape[:-1] + (1,)), a, 0)
+        return jax.value_and_grad(loss)(params), jax.tree.map(shown, outputs)
+
+    first = lambda fill, label: jax.tree.map(lambda a: a[0], jm.Task(*(content(b, fill, label) for b in tasks)))
+    plain, spoilt = (results(state.meta.params, first(*values)) for values in ((1.0, 0), (jnp.nan, -100)))
+    assert testing.all_finite(plain)
+    testing.assert_close(spoilt, plain, 1e-6)
+
+
 @learners
 def test_nothing_to_learn_from_is_zero_and_never_nan(learner_name):
     """All weights zero and a class absent, then only the latter: loss and meta-gradient stay finite."""

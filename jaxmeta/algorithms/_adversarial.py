@@ -1,4 +1,4 @@
-"""Adversarial querying: meta-train on tasks whose inputs an attack has made as hard as it can.
+"""Adversarial querying: meta-train on tasks whose inputs an attack has made hard.
 
 Goldblum, Fowl and Goldstein, 2020, https://arxiv.org/abs/1910.00982; with attacks on both sets as in adversarial
 meta-learning, Yin et al., 2018, https://arxiv.org/abs/1806.03316
@@ -27,8 +27,8 @@ def adversarial(
     support sets (adversarial querying), unless ``on`` says otherwise.
 
     Args:
-      learner: what to make robust; `meta` is the same, so it can go on from clean training or back to it.
-      loss_fn: what the attack raises, as for `maml`.
+      learner: the learner to make robust; `meta` is the same, so it can go on from clean training or back to it.
+      loss_fn: the loss that the attack raises, as for `maml`.
       attack: for instance ``jaxmeta.attacks.pgd(radius=8 / 255, bounds=(0, 1))``.
       on: the attacked set: ``"query"``, ``"support"`` (poisoning), or ``"both"``.
       clean_weight: share of the unperturbed task in the loss, 0 to 1.

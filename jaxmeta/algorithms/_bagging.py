@@ -5,13 +5,14 @@ https://proceedings.mlr.press/r3/oza01a.html
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..learner import split_key
-from ..types import Aux, Key, MetaLearner, Task, Variables
+from ..types import Aux, Key, MetaLearner, PyTree, Task, Variables
 from ._members import Average, average, check_average, mean_metrics, members
 
 
@@ -22,7 +23,7 @@ def bagging(
 
     The loss is $\sum_s w_s \ell(\theta_s)$: the gradient of a member is the one that it would have alone. Members
     differ by their initialisation and keys; with ``bootstrap`` also by their tasks, each seen $w_s \sim$ Poisson(1)
-    times, what a bootstrap sample of a long stream is. For a convex loss such as cross-entropy or squared error,
+    times, which is a bootstrap sample of a long stream. For a convex loss such as cross-entropy or squared error,
     that of the average is at most the mean over members, on every task.
 
     Args:
@@ -47,7 +48,7 @@ def bagging(
     check_average(average_of)
     every = members(learner, num_members)
 
-    def predict(meta: Variables, adapted, x, key: Key | None = None, *, weight=None):
+    def predict(meta: Variables, adapted: Any, x: PyTree, key: Key | None = None, *, weight: jax.Array | None = None):
         return average(every.predict(meta, adapted, x, key, weight=weight), average_of)
 
     def loss(meta: Variables, task: Task, key: Key | None = None) -> tuple[jax.Array, Aux]:
@@ -61,6 +62,6 @@ def bagging(
 
 
 def draw_times(key: Key, num: int) -> jax.Array:
-    """Poisson numbers of mean 1, ``[num]``, from the inverse of their distribution: without a loop in the step."""
+    """Draw Poisson numbers of mean 1, ``[num]``, from the inverse of their distribution: without a loop in the step."""
     reached = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(10)])
     return jnp.searchsorted(jnp.asarray(reached, jnp.float32), jax.random.uniform(key, (num,), jnp.float32))

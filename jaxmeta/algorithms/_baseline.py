@@ -3,13 +3,11 @@
 Chen, Liu, Kira, Wang and Huang, 2019, https://arxiv.org/abs/1904.04232 ("Baseline")
 """
 
-from typing import Any
-
 import optax
 
 from ..losses import LossFn, cross_entropy
 from ..types import MetaLearner, Model
-from ._pretraining import FineTune, linear_head, transfer
+from ._pretraining import FineTune, linear_layer, transfer
 
 
 def baseline(
@@ -62,6 +60,14 @@ def baseline(
       >>> learner.predict(state.meta, learner.adapt(state.meta, episode.support), episode.query.x).shape
       (6, 3)
     """
-    options: dict[str, Any] = {"inner_optimizer": inner_optimizer, "num_steps": num_steps, "batch_size": batch_size}
-    ways: dict[str, Any] = {"num_classes": num_classes, "num_ways": num_ways}
-    return transfer(model, linear_head(), loss_fn, fine_tune=fine_tune, **options, **ways)
+    return transfer(
+        model,
+        linear_layer(),
+        loss_fn,
+        num_classes=num_classes,
+        fine_tune=fine_tune,
+        inner_optimizer=inner_optimizer,
+        num_steps=num_steps,
+        batch_size=batch_size,
+        num_ways=num_ways,
+    )

@@ -4,7 +4,7 @@ After Freund and Schapire, 1997, https://doi.org/10.1006/jcss.1997.1504, and, ov
 https://proceedings.mlr.press/r3/oza01a.html, with tasks in the place of examples.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from ._members import Average, average, check_average, mean_metrics, members
 
 
 class Boosted(NamedTuple):
-    """What boosting carries in `meta.state`: the members' own states, and running means of how hard tasks are.
+    """The state of boosting: the members' own states, and running means of the difficulty of tasks.
 
     Attributes:
       members: the members' states, each leaf ``[S, ...]``.
@@ -35,7 +35,7 @@ def boosting(
     decay: float = 0.99,
     average_of: Average = "outputs",
 ) -> MetaLearner:
-    r"""S members in one `vmap`; member s weights a task by how badly the members before it do there.
+    r"""S members in one `vmap`; member s weights a task by the loss of the members before it.
 
     The loss is $\sum_s w_s \ell(\theta_s)$ with $w_1 = 1$ and, with the query losses $e_k$ of the earlier members,
 
@@ -49,7 +49,7 @@ def boosting(
       learner: any learner; its query loss is read from the metric ``"loss"``. `meta.params` is its own with a leading
         axis ``[S]`` on every leaf.
       num_members: S.
-      power: $p$, how strongly hard tasks are preferred; 0 is `bagging` without a bootstrap.
+      power: $p$, the preference for hard tasks; 0 is `bagging` without a bootstrap.
       decay: of the moving average, per meta-step.
       average_of: as for `bagging`.
 
@@ -75,10 +75,10 @@ def boosting(
         zeros = jnp.zeros(num_members - 1)
         return Variables(variables.params, Boosted(variables.state, zeros, zeros))
 
-    def adapt(meta: Variables, support, key: Key | None = None):
+    def adapt(meta: Variables, support: Any, key: Key | None = None):
         return every.adapt(own(meta), support, key)
 
-    def predict(meta: Variables, adapted, x, key: Key | None = None, *, weight=None):
+    def predict(meta: Variables, adapted: Any, x: PyTree, key: Key | None = None, *, weight: jax.Array | None = None):
         return average(every.predict(own(meta), adapted, x, key, weight=weight), average_of)
 
     def loss(meta: Variables, task: Task, key: Key | None = None) -> tuple[jax.Array, Aux]:

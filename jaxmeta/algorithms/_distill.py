@@ -3,18 +3,18 @@
 Hinton, Vinyals and Dean, 2015, https://arxiv.org/abs/1503.02531, on the query predictions after adaptation.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ..learner import mask_ways, split_key, weighted_predict
+from ..learner import mask_ways, predict_rows, split_key
 from ..losses import mse, weighted_mean
 from ..types import Aux, Batch, Key, MetaLearner, PyTree, Task, Variables
 
 
 class Distillation(NamedTuple):
-    """What distillation carries in `meta.state`: the student's own state, and the teacher's frozen `meta`."""
+    """The state of distillation: the student's own state, and the teacher's frozen `meta`."""
 
     student: PyTree
     teacher: Variables
@@ -64,23 +64,22 @@ def distill(
     if not 0 <= soft_weight <= 1:
         raise ValueError(f"`soft_weight` is a share from 0 to 1, got {soft_weight}.")
     own = lambda meta: Variables(meta.params, meta.state.student)
-    predict_own, ask = weighted_predict(student), _query_outputs
 
     def init(key: Key, task: Task) -> Variables:
         variables = student.init(key, task)
         return Variables(variables.params, Distillation(variables.state, teacher_meta))
 
-    def adapt(meta: Variables, support, key: Key | None = None):
+    def adapt(meta: Variables, support: Any, key: Key | None = None):
         return student.adapt(own(meta), support, key)
 
-    def predict(meta: Variables, adapted, x, key: Key | None = None, *, weight=None):
-        return predict_own(own(meta), adapted, x, key, weight=weight)
+    def predict(meta: Variables, adapted: Any, x: PyTree, key: Key | None = None, *, weight: jax.Array | None = None):
+        return predict_rows(student, own(meta), adapted, x, key, weight=weight)
 
     def loss(meta: Variables, task: Task, key: Key | None = None) -> tuple[jax.Array, Aux]:
         k_labels, k_teacher, k_student = split_key(key, 3)
         value, (state, metrics) = student.loss(own(meta), task, k_labels)
-        targets = jax.lax.stop_gradient(ask(teacher, meta.state.teacher, task, k_teacher))
-        gap = soft_loss(ask(student, own(meta), task, k_student), targets, task.query, temperature)
+        targets = jax.lax.stop_gradient(_query_outputs(teacher, meta.state.teacher, task, k_teacher))
+        gap = soft_loss(_query_outputs(student, own(meta), task, k_student), targets, task.query, temperature)
         state = Distillation(state, meta.state.teacher)
         return (1 - soft_weight) * value + soft_weight * gap, Aux(state, {**metrics, "distillation": gap})
 
@@ -107,5 +106,5 @@ def soft_loss(outputs: jax.Array, targets: jax.Array, query: Batch, temperature:
 def _query_outputs(learner: MetaLearner, meta: Variables, task: Task, key: Key | None) -> jax.Array:
     k_adapt, k_query = split_key(key)
     adapted = learner.adapt(meta, task.support, k_adapt)
-    outputs = weighted_predict(learner)(meta, adapted, task.query.x, k_query, weight=task.query.weight)
+    outputs = predict_rows(learner, meta, adapted, task.query.x, k_query, weight=task.query.weight)
     return mask_ways(outputs, task.support.ways)

@@ -21,7 +21,7 @@ from ..learner import (
     support_loss,
 )
 from ..losses import LossFn, batch_loss
-from ..types import Aux, Batch, MetaLearner, Model, Task, Variables
+from ..types import Aux, Batch, Key, MetaLearner, Model, PyTree, Task, Variables
 
 
 def imaml(
@@ -37,9 +37,9 @@ def imaml(
     r"""iMAML: $\phi^* = \arg\min_\phi L_S(\phi) + \frac{\lambda}{2} \|\phi - \theta\|^2$.
 
     The outer loss is $L_Q(\phi^*)$. The meta-gradient is $\lambda u$, where conjugate gradients solve
-    $(\nabla^2 L_S(\phi^*) + \lambda I) u = \nabla L_Q(\phi^*)$: its time and memory do not depend on how $\phi^*$ was
-    found, and any optimizer will do. The proximal term is in every inner step, and the linear system is not damped
-    (the authors' code differs in both).
+    $(\nabla^2 L_S(\phi^*) + \lambda I) u = \nabla L_Q(\phi^*)$: its time and memory do not depend on the steps
+    that led to $\phi^*$, and any optimizer will do. The proximal term is in every inner step, and the linear system
+    is not damped (the authors' code differs in both).
 
     `loss` solves the linear system in its forward pass, so that its metrics can say how exact the gradient is:
     ``"prox/residual"`` is $\|\nabla L_S(\phi) + \lambda (\phi - \theta)\|$ over $\lambda \|\phi - \theta\|$, and
@@ -76,31 +76,29 @@ def imaml(
         raise ValueError(f"`strength` must be > 0, got {strength}: without it the solution forgets the initialisation.")
     forward = fast_weights(model)
 
-    def problem(meta: Variables, support: Batch, key, train: bool):
+    def problem(meta: Variables, support: Batch, key: Key | None, train: bool):
         center, frozen = partition(meta.params, adapt_only)
         objective = support_loss(model, loss_fn, support, train=train)
         return center, frozen, lambda fast: objective(merge(fast, frozen), meta.state, key)
 
-    def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Adapted:
+    def adapt(meta: Variables, support: Batch, key: Key | None = None, *, train: bool = False) -> Adapted:
         center, frozen, inner = problem(meta, support, key, train)
-        options = {"strength": strength, "cg_steps": cg_steps}
-        fast = proximal(lambda p: inner(p)[0], center, inner_optimizer, num_steps, **options)
+        fast = proximal(lambda p: inner(p)[0], center, inner_optimizer, num_steps, strength=strength, cg_steps=cg_steps)
         return Adapted(merge(fast, frozen), inner(fast)[1], support.ways)
 
-    def loss(meta: Variables, task: Task, key=None):
+    def loss(meta: Variables, task: Task, key: Key | None = None):
         k_adapt, k_query = split_key(key)
         still = jax.lax.stop_gradient(meta)
         adapted = adapt(still, task.support, k_adapt, train=True)
         fast = partition(adapted.params, adapt_only)[0]
 
-        def equation(meta):  # zero at the solution
+        def equation(meta: Variables):  # zero at the solution
             center, _, inner = problem(meta, task.support, k_adapt, True)
             return stationarity(lambda p: inner(p)[0], center, strength)
 
-        def query(fast, meta):
+        def query(fast: PyTree, meta: Variables):
             variables = adapted._replace(params=merge(fast, partition(meta.params, adapt_only)[1]))
-            options = {"train": True, "weight": task.query.weight}
-            outputs, state = forward(meta, variables, task.query.x, k_query, **options)
+            outputs, state = forward(meta, variables, task.query.x, k_query, train=True, weight=task.query.weight)
             return batch_loss(loss_fn, outputs, task.query), (outputs, state)
 
         value, (outputs, state) = query(fast, meta)
@@ -115,4 +113,4 @@ def imaml(
         metrics |= {"prox/residual": relative(gap, moved), "cg/residual": cg_residual}
         return value + (term - jax.lax.stop_gradient(term)), Aux(state if model.keeps_state else meta.state, metrics)
 
-    return episodic(init_model(model), adapt, forward, loss_fn)._replace(loss=loss)
+    return episodic(init_model(model), adapt, forward, loss_fn, loss=loss)

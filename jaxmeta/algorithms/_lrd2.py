@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from ..losses import LossFn, cross_entropy
 from ..types import MetaLearner, Model
-from ._linear_head import linear_head, ridge, root
+from ._fitted_head import Knobs, fit_head, ridge, root
 
 
 def lrd2(
@@ -34,14 +34,14 @@ def lrd2(
     Args:
       model: the embedding ``[N, ...] -> [N, D]``; further axes are flattened.
       loss_fn: as for `maml`; the head is always fitted by logistic regression.
-      num_steps: Newton steps; 10 usually reach rounding, and ``"head/residual"`` says so. The authors' multi-class
+      num_steps: Newton steps; 10 usually reach rounding: see ``"head/residual"``. The authors' multi-class
         code takes 1 or 5.
       init_lambda: $\lambda > 0$ at the start.
       init_scale: $\alpha$ at the start.
       num_ways: the number of classes, for support sets whose `Batch` has no ``ways``.
 
     Returns:
-      A `MetaLearner`; `adapt` returns a `Head`, and the metric ``"head/residual"`` is the largest entry of the
+      A `MetaLearner`; `adapt` returns a `FittedHead`, and the metric ``"head/residual"`` is the largest entry of the
       objective's gradient after the last step.
 
     Raises:
@@ -62,14 +62,16 @@ def lrd2(
         raise ValueError(f"`init_lambda` must be > 0, got {init_lambda}: its logarithm is what is learned.")
     knobs = {"log_lambda": math.log(init_lambda), "scale": init_scale, "bias": 0.0}
 
-    def fit(knobs, z, y, weight, ways):
+    def fit(
+        knobs: Knobs, z: jax.Array, y: jax.Array, weight: jax.Array, ways: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
         del ways  # classes do not see each other
         strength = jnp.exp(knobs["log_lambda"])
         one_class = lambda sign: irls(z, sign, weight, strength, num_steps)
         weights, residuals = jax.vmap(one_class, in_axes=1, out_axes=(1, 0))(2 * y - 1)
         return weights, residuals.max()
 
-    return linear_head(model, loss_fn, fit, lambda task: knobs, name="lrd2", num_ways=num_ways)
+    return fit_head(model, loss_fn, fit, lambda task: knobs, name="lrd2", num_ways=num_ways)
 
 
 def irls(
@@ -97,7 +99,7 @@ def irls(
     """
     rows = root(weight)
 
-    def newton(w, _):
+    def newton(w: jax.Array, _: None) -> tuple[jax.Array, None]:
         m = jnp.clip(x @ w, -80, 80)  # beyond, the exponential would overflow before its factor vanishes
         s = jnp.exp((jax.nn.log_sigmoid(m) + jax.nn.log_sigmoid(-m)) / 2)
         target = s * m + sign * jnp.exp(-sign * m / 2)

@@ -11,7 +11,7 @@ import optax
 from ..inner import Gradient
 from ..learner import Adapted, descent, episodic, fast_weights, init_model
 from ..losses import LossFn
-from ..types import Batch, MetaLearner, Model, Variables
+from ..types import Batch, Key, MetaLearner, Model, Variables
 
 
 def maml(
@@ -58,10 +58,17 @@ def maml(
       Array(0.5, dtype=float32)
     """
     gradient = "first_order" if first_order else gradient
-    how = {"gradient": gradient, "remat": remat, "truncate": truncate}
-    steps = descent(model, loss_fn, num_steps=num_steps, adapt_only=adapt_only, **how)
+    steps = descent(
+        model,
+        loss_fn,
+        num_steps=num_steps,
+        adapt_only=adapt_only,
+        gradient=gradient,
+        remat=remat,
+        truncate=truncate,
+    )
 
-    def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Adapted:
+    def adapt(meta: Variables, support: Batch, key: Key | None = None, *, train: bool = False) -> Adapted:
         return steps(meta, inner_optimizer, support, key, train=train)
 
     return episodic(init_model(model), adapt, fast_weights(model), loss_fn, keeps_state=model.keeps_state)

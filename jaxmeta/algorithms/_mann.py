@@ -9,20 +9,21 @@ import jax
 import jax.numpy as jnp
 
 from .. import layers
+from ..embedding import embed, embed_support
 from ..learner import episodic, mask_ways, split_key
 from ..losses import LossFn, cross_entropy
-from ..types import Batch, MetaLearner, Model, PyTree, Task, Variables
-from ._set_encoders import embed, embedding_size, in_sequence, targets_as_inputs
+from ..types import Batch, Key, MetaLearner, Model, PyTree, Task, Variables
+from ._set_encoders import embedding_size, in_sequence, targets_as_inputs
 
 
 class Memory(NamedTuple):
-    """What is carried from step to step.
+    """The memory that is carried from step to step.
 
     Attributes:
       slots: the memory, ``[M, S]``.
       read: each head's weights of the last reading, ``[R, M]``.
       usage: of each slot, ``[M]``.
-      found: what was read, ``[R * S]``.
+      retrieved: the slots that were read, ``[R * S]``.
       controller: the LSTM's state.
       target: the last target, which the next step sees.
     """
@@ -30,7 +31,7 @@ class Memory(NamedTuple):
     slots: jax.Array
     read: jax.Array
     usage: jax.Array
-    found: jax.Array
+    retrieved: jax.Array
     controller: layers.Cell
     target: jax.Array
 
@@ -57,7 +58,7 @@ def mann(
 ) -> MetaLearner:
     r"""MANN: a memory written by least recent use (LRUA), read by content, and driven by a controller.
 
-    At step $t$ an LSTM sees $x_t$, the *previous* target $y_{t-1}$ and what was read, and gives keys $k_t$ and gates
+    At step $t$ an LSTM sees $x_t$, the *previous* target $y_{t-1}$ and the last reading, and gives keys $k_t$ and gates
     $\sigma(\alpha)$. Each head writes $k_t$ to where it last read or to a least used slot, cleared first:
     $w^w_t = \sigma(\alpha) w^r_{t-1} + (1 - \sigma(\alpha)) w^{lu}_{t-1}$, $M_t = M_{t-1} + w^w_t k_t^T$. It reads with
     $w^r_t = \mathrm{softmax}(\beta \cos(k_t, M_t))$; usage is $w^u_t = \gamma w^u_{t-1} + w^r_t + w^w_t$. Head $r$ of
@@ -89,7 +90,7 @@ def mann(
     if not 1 <= num_heads <= num_slots:
         raise ValueError(f"`num_heads` must be 1 to `num_slots` = {num_slots}, a slot for each, got {num_heads}.")
 
-    def init(key, task: Task) -> Variables:
+    def init(key: Key, task: Task) -> Variables:
         k_model, *keys = jax.random.split(key, 6)
         variables = model.init(k_model, task.support.x)
         num_inputs = embedding_size(model, variables, task.support.x)
@@ -105,16 +106,16 @@ def mann(
             del memory["strength"]
         return Variables({"model": variables.params, "memory": memory}, variables.state)
 
-    def blank(p) -> Memory:
+    def blank(p: PyTree) -> Memory:
         zeros = lambda *shape: jnp.zeros(shape, p["head"]["bias"].dtype)
-        slots, found = zeros(num_slots, slot_size), zeros(num_heads * slot_size)
+        slots, retrieved = zeros(num_slots, slot_size), zeros(num_heads * slot_size)
         controller = layers.lstm_start(p["controller"])
         return Memory(
-            slots, zeros(num_heads, num_slots), zeros(num_slots), found, controller, zeros(*p["head"]["bias"].shape)
+            slots, zeros(num_heads, num_slots), zeros(num_slots), retrieved, controller, zeros(*p["head"]["bias"].shape)
         )
 
-    def step(p, m: Memory, z: jax.Array) -> tuple[Memory, jax.Array]:
-        hidden, _ = controller = layers.lstm(p["controller"], m.controller, jnp.concatenate([z, m.target, m.found]))
+    def step(p: PyTree, m: Memory, z: jax.Array) -> tuple[Memory, jax.Array]:
+        hidden, _ = controller = layers.lstm(p["controller"], m.controller, jnp.concatenate([z, m.target, m.retrieved]))
         key = jnp.tanh(layers.dense(p["key"], hidden)).reshape(num_heads, slot_size)
         gate = jax.nn.sigmoid(layers.dense(p["gate"], hidden))[:, None]
         least = jax.nn.one_hot(jax.lax.top_k(-m.usage, num_heads)[1], num_slots, dtype=key.dtype)
@@ -123,20 +124,19 @@ def mann(
         sharp = strength if strength is not None else 1 + jax.nn.softplus(layers.dense(p["strength"], hidden))[:, None]
         read = jax.nn.softmax(sharp * (_unit(key) @ _unit(slots).T))
         usage = usage_decay * m.usage + read.sum(0) + write.sum(0)
-        found = (read @ slots).reshape(-1)
-        output = layers.dense(p["head"], jnp.concatenate([hidden, found]))
-        return Memory(slots, read, usage, found, controller, m.target), output
+        retrieved = (read @ slots).reshape(-1)
+        output = layers.dense(p["head"], jnp.concatenate([hidden, retrieved]))
+        return Memory(slots, read, usage, retrieved, controller, m.target), output
 
-    def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Recall:
+    def adapt(meta: Variables, support: Batch, key: Key | None = None, *, train: bool = False) -> Recall:
         k_order, k_model = split_key(key)
         support = in_sequence(support, k_order if train else None)
         variables, p = Variables(meta.params["model"], meta.state), meta.params["memory"]
-        options = {"train": train, "weight": support.weight, "key": k_model}
-        z, state = embed(model, variables, support.x, support=True, **options)
+        z, state = embed_support(model, variables, support, k_model, train=train)
         dtype = p["head"]["bias"].dtype
         present = jnp.ones(z.shape[0], bool) if support.weight is None else support.weight != 0
 
-        def read(m: Memory, row) -> tuple[Memory, None]:
+        def read(m: Memory, row: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Memory, None]:
             z, target, present = row
             after = step(p, m, z)[0]._replace(target=target)
             return jax.tree.map(lambda new, old: jnp.where(present, new, old), after, m), None
@@ -144,15 +144,23 @@ def mann(
         rows = z.astype(dtype), targets_as_inputs(support, num_ways).astype(dtype), present
         return Recall(jax.lax.scan(read, blank(p), rows)[0], support.ways, state)
 
-    def forward(meta: Variables, adapted: Recall, x, key=None, *, train: bool = False, weight=None):
+    def forward(
+        meta: Variables,
+        adapted: Recall,
+        x: PyTree,
+        key: Key | None = None,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+    ):
         variables, p = Variables(meta.params["model"], adapted.state), meta.params["memory"]
-        z, state = embed(model, variables, x, train=train, weight=weight, key=key)
+        z, state = embed(model, variables, x, key, train=train, weight=weight)
         one = lambda z: step(p, adapted.memory, z)[1]
         return mask_ways(jax.vmap(one)(z.astype(p["head"]["bias"].dtype)), adapted.ways), state
 
-    return episodic(init, adapt, forward, loss_fn, keeps_state=model.keeps_state)
+    return episodic(init, adapt, forward, loss_fn, keeps_state=model.keeps_state, empty_support=True)
 
 
 def _unit(x: jax.Array) -> jax.Array:
-    """Rows of about length 1; empty slots stay zero."""
+    """Scale rows to about length 1; empty slots stay zero."""
     return x * jax.lax.rsqrt(jnp.sum(x**2, -1, keepdims=True) + 1e-6)

@@ -5,18 +5,19 @@ Vinyals, Blundell, Lillicrap, Kavukcuoglu and Wierstra, 2016, https://arxiv.org/
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from ..embedding import at_least_float32, embed, embed_support, output_shape
 from ..learner import count_ways, episodic, mask_ways
 from ..losses import LossFn, cross_entropy
-from ..types import Batch, MetaLearner, Model, PyTree, Task, Variables
-from ._metric import at_least_float32, cosine_logits, embed_support, feature_shape, flat, membership
+from ..types import Batch, Key, MetaLearner, Model, PyTree, Task, Variables
+from ._metric import cosine_logits, membership
 
 
-class Memory(NamedTuple):
+class EmbeddedSupport(NamedTuple):
     """The embedded support set.
 
     Attributes:
@@ -61,7 +62,7 @@ def matching(
       num_ways: the number of classes, for support sets whose `Batch` has no ``ways``.
 
     Returns:
-      A `MetaLearner`; `adapt` returns a `Memory`.
+      A `MetaLearner`; `adapt` returns an `EmbeddedSupport`.
 
     Raises:
       ValueError: for a negative ``num_steps``, or a support set without ``ways`` when ``num_ways`` is None.
@@ -77,12 +78,12 @@ def matching(
     if num_steps < 0:
         raise ValueError(f"`num_steps` must be >= 0, got {num_steps}.")
 
-    def init(key, task: Task) -> Variables:
+    def init(key: Key, task: Task) -> Variables:
         if not full_context:
             return model.init(key, task.support.x)
         k_model, *keys = jax.random.split(key, 4)
         variables = model.init(k_model, task.support.x)
-        z = feature_shape(model, variables, task.support.x)
+        z = output_shape(model, variables, task.support.x)
         width, dtype = math.prod(z.shape[1:]), jnp.promote_types(z.dtype, jnp.float32)
         sees = {"forward": 2, "backward": 2, "attention": 3}  # vectors of that width
         cells = {name: _lstm_init(k, n, width, dtype) for k, (name, n) in zip(keys, sees.items(), strict=True)}
@@ -91,17 +92,25 @@ def matching(
     def embedding(meta: Variables, state: PyTree) -> Variables:
         return Variables(meta.params["model"] if full_context else meta.params, state)
 
-    def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Memory:
+    def adapt(meta: Variables, support: Batch, key: Key | None = None, *, train: bool = False) -> EmbeddedSupport:
         width = count_ways(support, num_ways)
         z, state = embed_support(model, embedding(meta, meta.state), support, key, train=train)
         member = membership(support.y, width, support.weight, jnp.promote_types(z.dtype, jnp.float32))
-        z = _in_sequence(meta.params, flat(z), member.any(1)) if full_context else flat(z)
-        return Memory(z, member, support.ways, state)
+        z = _in_sequence(meta.params, z, member.any(1)) if full_context else z
+        return EmbeddedSupport(z, member, support.ways, state)
 
-    def forward(meta: Variables, adapted: Memory, x, key=None, *, train: bool = False, weight=None):
+    def forward(
+        meta: Variables,
+        adapted: EmbeddedSupport,
+        x: PyTree,
+        key: Key | None = None,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+    ):
         variables = embedding(meta, adapted.state)
-        z, state = model.apply(variables, x, train=train, weight=weight, key=key)
-        z = _attending(meta.params["attention"], flat(z), adapted, num_steps) if full_context else flat(z)
+        z, state = embed(model, variables, x, key, train=train, weight=weight)
+        z = _attending(meta.params["attention"], z, adapted, num_steps) if full_context else z
         scores = scale * cosine_logits(at_least_float32(z), at_least_float32(adapted.embeddings))
         votes = jax.nn.logsumexp(_weighted(scores[:, :, None], adapted.member[None]), axis=1)
         return mask_ways(votes, adapted.ways), state
@@ -110,17 +119,19 @@ def matching(
 
 
 def _weighted(scores: jax.Array, weight: jax.Array) -> jax.Array:
-    """Scores whose exponentials are ``weight`` times as large; the lowest finite score for weight 0, never NaN."""
+    """Return scores whose exponentials are ``weight`` times as large; the lowest finite one for weight 0."""
     some = weight > 0
     log_weight = jnp.log(jnp.where(some, weight, 1)).astype(scores.dtype)
     return jnp.where(some, scores + log_weight, jnp.finfo(scores.dtype).min)
 
 
 def _in_sequence(cells: PyTree, z: jax.Array, present: jax.Array) -> jax.Array:
-    """$g$: each embedding plus what an LSTM makes of it coming from either end; absent rows are passed over."""
+    """Return $g$: each embedding plus the outputs of an LSTM from either end; absent rows are passed over."""
     z = z.astype(jnp.result_type(z, cells["forward"]["kernel"]))
 
-    def step(cell, carry, row):
+    def step(
+        cell: PyTree, carry: tuple[jax.Array, jax.Array], row: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         z, here = row
         new = _lstm(cell, jnp.concatenate([z, carry[0]]), carry[1])
         carry = jax.tree.map(partial(jnp.where, here), new, carry)
@@ -132,12 +143,12 @@ def _in_sequence(cells: PyTree, z: jax.Array, present: jax.Array) -> jax.Array:
     return z + ahead + back
 
 
-def _attending(cell: PyTree, z: jax.Array, memory: Memory, num_steps: int) -> jax.Array:
-    """$f$: each query's embedding after ``num_steps`` reads of the support set."""
+def _attending(cell: PyTree, z: jax.Array, memory: EmbeddedSupport, num_steps: int) -> jax.Array:
+    """Return $f$: each query's embedding after ``num_steps`` reads of the support set."""
     g, weight = memory.embeddings, memory.member.sum(1)
 
-    def read(z):
-        def step(carry, _):
+    def read(z: jax.Array):
+        def step(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple[jax.Array, jax.Array], None]:
             h, c = carry
             r = jax.nn.softmax(_weighted(at_least_float32(g @ h), weight)).astype(g.dtype) @ g
             out, c = _lstm(cell, jnp.concatenate([z, h, r]), c)
@@ -148,14 +159,14 @@ def _attending(cell: PyTree, z: jax.Array, memory: Memory, num_steps: int) -> ja
     return jax.vmap(read)(z.astype(g.dtype))
 
 
-def _lstm_init(key, num_inputs: int, width: int, dtype) -> PyTree:
-    """A cell that starts out remembering: the bias of its forget gate is 1."""
+def _lstm_init(key: Key, num_inputs: int, width: int, dtype: Any) -> PyTree:
+    """Return a cell whose forget gate starts open, with bias 1."""
     kernel = jax.nn.initializers.glorot_uniform()(key, (num_inputs * width, 4 * width), dtype)
     return {"kernel": kernel, "bias": jnp.repeat(jnp.array([0, 1, 0, 0], dtype), width)}
 
 
 def _lstm(cell: PyTree, inputs: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """One step: the inputs hold the last output too. Gates are in the order input, forget, candidate, output."""
+    """Take one step; the inputs include the last output. Gates are in the order input, forget, candidate, output."""
     i, f, g, o = jnp.split(inputs @ cell["kernel"] + cell["bias"], 4)
     c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
     return jax.nn.sigmoid(o) * jnp.tanh(c), c

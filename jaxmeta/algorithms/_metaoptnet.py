@@ -11,9 +11,11 @@ import jax.numpy as jnp
 
 from ..losses import LossFn, cross_entropy
 from ..types import MetaLearner, Model
-from ._linear_head import linear_head, ridge, root
+from ._fitted_head import Knobs, fit_head, ridge, root
 
-REFINEMENTS = 5  # a few after the interior point; each is one linear solve
+REFINEMENTS = 5  # Newton steps after the interior point; each is one linear solve
+
+Choices = tuple[jax.Array, jax.Array, jax.Array]  # the free entries, the best of them so far, their residual
 
 
 def metaoptnet(
@@ -49,8 +51,8 @@ def metaoptnet(
       num_ways: the number of classes, for support sets whose `Batch` has no ``ways``.
 
     Returns:
-      A `MetaLearner`; `adapt` returns a `Head`, and the metric ``"head/residual"`` is the violation of the optimality
-      conditions (see `crammer_singer`; for ridge as for `r2d2`).
+      A `MetaLearner`; `adapt` returns a `FittedHead`. The metric ``"head/residual"`` is the violation of the
+      optimality conditions (see `crammer_singer`; for ridge as for `r2d2`).
 
     Raises:
       ValueError: for an unknown ``head`` or a number out of range; in `adapt` for targets that are not labels, or an
@@ -80,18 +82,22 @@ def metaoptnet(
             '`pip install qpax` (or `pip install "jaxmeta[svm]"`), or choose head="ridge".'
         )
 
-    def svm(knobs, z, y, weight, ways):
+    def svm(
+        knobs: Knobs, z: jax.Array, y: jax.Array, weight: jax.Array, ways: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
         alpha, residual = crammer_singer(z, y, weight, ways, C=C, damping=damping, num_steps=qp_steps)
         return jnp.where(weight > 0, z.T, 0) @ alpha, residual
 
-    def least_squares(knobs, z, y, weight, ways):
+    def least_squares(
+        knobs: Knobs, z: jax.Array, y: jax.Array, weight: jax.Array, ways: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
         x, y = root(weight)[:, None] * z, root(weight)[:, None] * y
         weights = ridge(x, y, ridge_strength)
         return weights, jnp.abs(x.T @ (x @ weights - y) + ridge_strength * weights).max()
 
     fit = {"svm": svm, "ridge": least_squares}[head]
     init_head = lambda task: {"scale": init_scale}
-    return linear_head(model, loss_fn, fit, init_head, name="metaoptnet", num_ways=num_ways, bias_column=False)
+    return fit_head(model, loss_fn, fit, init_head, name="metaoptnet", num_ways=num_ways, bias_column=False)
 
 
 def crammer_singer(
@@ -104,10 +110,10 @@ def crammer_singer(
     damping: float,
     num_steps: int,
 ) -> tuple[jax.Array, jax.Array]:
-    r"""The dual variables of the multi-class support vector machine, differentiable any number of times.
+    r"""Return the dual variables of the multi-class support vector machine, differentiable any number of times.
 
     With $a = \alpha / C$ this is $\min \frac{1}{2} a^T Q a + q^T a$ subject to $a \le u$ and $\sum_k a_{ik} = 0$. The
-    interior point of qpax, which no derivative passes, says about which entries are at their bound. Semismooth
+    interior point of qpax, which no derivative passes, estimates which entries are at their bound. Semismooth
     Newton steps correct that choice: solve the linear system in which the chosen entries equal their bounds and the
     others have no multiplier, then let each entry be at its bound where its multiplier exceeds its slack. The last
     system's solution satisfies the optimality conditions to rounding, and its derivative is the exact one.
@@ -121,7 +127,7 @@ def crammer_singer(
 
     Returns:
       ``alpha [N, W]``, and the largest violation of $\min(u - a, \mu) = 0$ and $\sum_k a_{ik} = 0$, where the
-      multipliers $\mu$ are what makes the Lagrangian stationary.
+      multipliers $\mu$ make the Lagrangian stationary.
     """
     (num, width), dtype = y.shape, z.dtype
     real = weight > 0
@@ -135,27 +141,29 @@ def crammer_singer(
     quadratic = jnp.kron(gram, jnp.eye(width, dtype=dtype))
     sums = jnp.kron(jnp.eye(num, dtype=dtype), jnp.ones((1, width), dtype))
 
-    def choose(slack, multiplier):
+    def choose(slack: jax.Array, multiplier: jax.Array) -> jax.Array:
         margin = jnp.nan_to_num(slack - multiplier).reshape(num, width)
         margin = jnp.where(present, margin, -jnp.inf)
         return ((margin > 0) | (margin == margin.max(1, keepdims=True))).reshape(-1)  # a row needs a free entry
 
-    def solve(free, quadratic, cost, upper):
+    def solve(
+        free: jax.Array, quadratic: jax.Array, cost: jax.Array, upper: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         rows = jnp.where(free[:, None], quadratic, jnp.eye(num * width, dtype=dtype))
         right = jnp.concatenate([jnp.where(free, -cost, upper), jnp.zeros(num, dtype)])
         system = jnp.block([[rows, jnp.where(free[:, None], sums.T, 0)], [sums, jnp.zeros((num, num), dtype)]])
         a, level = jnp.split(jnp.linalg.solve(system, right), [num * width])
         return a, upper - a, -(quadratic @ a + cost + sums.T @ level)
 
-    def violation(a, slack, multiplier):
+    def violation(a: jax.Array, slack: jax.Array, multiplier: jax.Array) -> jax.Array:
         return jnp.maximum(jnp.abs(jnp.minimum(slack, multiplier)).max(), jnp.abs(sums @ a).max())
 
-    def refine(_, choices):
+    def refine(_: int, choices: Choices) -> Choices:
         free, best, least = choices
-        found = solve(free, *still)
-        residual = violation(*found)
+        solution = solve(free, *still)
+        residual = violation(*solution)
         best = jnp.where(residual < least, free, best)  # on ties the choices may cycle
-        return choose(*found[1:]), best, jnp.fmin(residual, least)
+        return choose(*solution[1:]), best, jnp.fmin(residual, least)
 
     still = jax.lax.stop_gradient((quadratic, cost, upper))
     free = choose(*_interior_point(*still, sums, num_steps))
@@ -164,8 +172,10 @@ def crammer_singer(
     return jnp.where(real[:, None], C * a.reshape(num, width), 0), violation(a, slack, multiplier)
 
 
-def _interior_point(quadratic, cost, upper, sums, num_steps):
-    """Slacks and multipliers from qpax."""
+def _interior_point(
+    quadratic: jax.Array, cost: jax.Array, upper: jax.Array, sums: jax.Array, num_steps: int
+) -> tuple[jax.Array, jax.Array]:
+    """Return slacks and multipliers from qpax."""
     import qpax
 
     zero, identity = jnp.zeros(len(sums), sums.dtype), jnp.eye(len(cost), dtype=sums.dtype)

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from .. import layers
+from ..embedding import embed, embed_support
 from ..learner import episodic, split_key
 from ..losses import Gaussian, LossFn, gaussian_nll
-from ..types import Batch, MetaLearner, Model, PyTree, Task, Variables
-from ._set_encoders import embed, embedding_size, targets_as_inputs
+from ..types import Batch, Key, MetaLearner, Model, PyTree, Task, Variables
+from ._set_encoders import embedding_size, targets_as_inputs
 
 
 class Representation(NamedTuple):
@@ -39,8 +40,9 @@ def neural_process(
     Every support pair becomes $r_i = h(x_i, y_i)$. A query's $r$ is their mean, or multi-head attention over them by
     the similarity of its input to theirs, and $(\mu, s) = g(x, r)$ is decoded to $\mathcal N(\mu, \sigma^2)$ with
     $\sigma = \sigma_{\min} + (1 - \sigma_{\min}) \log(1 + e^s)$. The order of the support set does not matter, and
-    queries do not see each other. Both papers train with random numbers of support points, and with the support points
-    among the queries. Left out: self-attention among support points, and the latent path.
+    queries do not see each other. An empty support set gives the prior. Both papers train with random numbers of
+    support points, and with the support points among the queries. Left out: self-attention among support points, and
+    the latent path.
 
     Args:
       model: the embedding ``[N, ...] -> [N, D]`` of inputs; `jaxmeta.identity` for inputs as they are.
@@ -63,7 +65,7 @@ def neural_process(
     if num_heads < 0 or (num_heads and hidden % num_heads):
         raise ValueError(f"`num_heads` must be 0 or divide `hidden` = {hidden}, got {num_heads}.")
 
-    def init(key, task: Task) -> Variables:
+    def init(key: Key, task: Task) -> Variables:
         k_model, k_encoder, k_decoder, k_where, k_merge = jax.random.split(key, 5)
         variables, (_, num_targets) = model.init(k_model, task.support.x), _targets(task.support).shape
         size, widths = embedding_size(model, variables, task.support.x), (hidden,) * num_layers
@@ -77,30 +79,37 @@ def neural_process(
             params["merge"] = layers.dense_init(k_merge, hidden, hidden)
         return Variables(params, variables.state)
 
-    def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Representation:
+    def adapt(meta: Variables, support: Batch, key: Key | None = None, *, train: bool = False) -> Representation:
         p, (k_model,) = meta.params, split_key(key, 1)
-        options = {"train": train, "weight": support.weight, "key": k_model}
-        z, state = embed(model, Variables(p["model"], meta.state), support.x, support=True, **options)
+        z, state = embed_support(model, Variables(p["model"], meta.state), support, k_model, train=train)
         values = layers.mlp(p["encoder"], _inputs(p, z, _targets(support)))
         weight = jnp.ones(len(z), values.dtype) if support.weight is None else support.weight.astype(values.dtype)
         if num_heads:
             return Representation(values, layers.mlp(p["where"], _inputs(p, z)), weight, state)
         return Representation(_normalised(weight)[None] @ values, state=state)
 
-    def forward(meta: Variables, adapted: Representation, x, key=None, *, train: bool = False, weight=None):
+    def forward(
+        meta: Variables,
+        adapted: Representation,
+        x: PyTree,
+        key: Key | None = None,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+    ):
         p = meta.params
-        z, state = embed(model, Variables(p["model"], adapted.state), x, train=train, weight=weight, key=key)
+        z, state = embed(model, Variables(p["model"], adapted.state), x, key, train=train, weight=weight)
         r = jnp.broadcast_to(adapted.values[:1], (z.shape[0], hidden))
         if num_heads:
             r = layers.dense(p["merge"], _attend(layers.mlp(p["where"], _inputs(p, z)), adapted, num_heads))
         mean, std = jnp.split(layers.mlp(p["decoder"], _inputs(p, z, r)), 2, -1)
         return Gaussian(mean, min_std + (1 - min_std) * jax.nn.softplus(std)), state
 
-    return episodic(init, adapt, forward, loss_fn, keeps_state=model.keeps_state)
+    return episodic(init, adapt, forward, loss_fn, keeps_state=model.keeps_state, empty_support=True)
 
 
 def _attend(queries: jax.Array, support: Any, num_heads: int) -> jax.Array:
-    """Each head's weighted mean of its share of the values, ``[Q, R]``; zeros where no support point counts."""
+    """Return each head's weighted mean of its share of the values, ``[Q, R]``; zeros where no support point counts."""
     split = lambda a: a.reshape(len(a), num_heads, -1)
     queries, keys, values = split(queries), split(support.keys), split(support.values)
     logits = jnp.einsum("qhd,nhd->hqn", queries, keys) * keys.shape[-1] ** -0.5
@@ -110,13 +119,13 @@ def _attend(queries: jax.Array, support: Any, num_heads: int) -> jax.Array:
 
 
 def _normalised(weight: jax.Array) -> jax.Array:
-    """Weights that sum to 1 over the last axis, or stay zero."""
+    """Scale weights to sum 1 over the last axis; zeros stay."""
     total = weight.sum(-1, keepdims=True)
     return weight / jnp.where(total == 0, 1, total)
 
 
 def _inputs(params: PyTree, *parts: jax.Array) -> jax.Array:
-    """Features side by side, in the parameters' dtype."""
+    """Join features, in the parameters' dtype."""
     return jnp.concatenate(parts, -1).astype(params["decoder"]["dense0"]["bias"].dtype)
 
 

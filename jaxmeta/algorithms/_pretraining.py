@@ -1,4 +1,4 @@
-"""What transfer learners share: a classifier of global labels, and a new head for every task.
+"""The core of transfer learners: a classifier of global labels, and a new last layer for every task.
 
 Training is on ``query`` of `tasks.batches`, where labels mean the same throughout; adapting is to the support
 set of an episode. One `MetaLearner` does both, with ``meta.params = {"model": ..., "head": ...}``.
@@ -6,54 +6,63 @@ set of an episode. One `MetaLearner` does both, with ``meta.params = {"model": .
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from ..learner import Adapted, batch_metrics, count_ways, descent, mask_ways, split_key
+from ..embedding import embed_support, flat, output_shape
+from ..learner import Adapted, batch_metrics, count_ways, descent, ignoring_hidden, mask_ways, split_key
 from ..losses import LossFn, batch_loss
-from ..types import Aux, Batch, MetaLearner, Model, Task, Variables
-from ._metric import cosine_logits, flat
+from ..types import Apply, Aux, Batch, Key, MetaInit, MetaLearner, MetaLoss, Model, PyTree, Task, Variables
+from ._metric import cosine_logits
 
 FineTune = Literal["head", "all"]
 
 
-class Head(NamedTuple):
-    """The last layer: ``init(key, size, num_ways, dtype) -> params``, ``apply(params, z [N, D]) -> logits [N, W]``."""
+class LastLayer(NamedTuple):
+    """A last layer: ``init(key, size, num_ways, dtype) -> params``, ``apply(params, z [N, D]) -> logits [N, W]``."""
 
     init: Callable[..., Any]
     apply: Callable[..., jax.Array]
 
 
-def linear_head() -> Head:
-    """$z W + b$."""
+def linear_layer() -> LastLayer:
+    """Return the layer $z W + b$."""
 
-    def init(key, size: int, num_ways: int, dtype):
+    def init(key: Key, size: int, num_ways: int, dtype: Any) -> dict[str, jax.Array]:
         return {"kernel": _xavier(key, (size, num_ways), dtype), "bias": jnp.zeros(num_ways, dtype)}
 
-    return Head(init, lambda params, z: z @ params["kernel"] + params["bias"][None])
+    return LastLayer(init, lambda params, z: z @ params["kernel"] + params["bias"][None])
 
 
-def cosine_head(scale: float) -> Head:
-    r"""$s \cos(z, w_c)$."""
+def cosine_layer(scale: float) -> LastLayer:
+    r"""Return the layer $s \cos(z, w_c)$."""
 
-    def init(key, size: int, num_ways: int, dtype):
+    def init(key: Key, size: int, num_ways: int, dtype: Any) -> dict[str, jax.Array]:
         return {"kernel": _xavier(key, (size, num_ways), dtype)}
 
-    return Head(init, lambda params, z: scale * cosine_logits(z, params["kernel"].T))
+    return LastLayer(init, lambda params, z: scale * cosine_logits(z, params["kernel"].T))
 
 
 _xavier = jax.nn.initializers.glorot_uniform()
 
 
-def with_head(model: Model, head: Head) -> Model:
-    """An embedding and its head as one model, with parameters ``{"model": ..., "head": ...}``."""
+class Lesson(Protocol):
+    """Change the loss of pre-training: ``(loss, logits, query) -> (loss, metrics)``."""
 
-    def wrap(run: Callable) -> Callable:
-        def call(variables: Variables, x, **how):
-            z, state = run(Variables(variables.params["model"], variables.state), x, **how)
+    def __call__(
+        self, value: jax.Array, outputs: jax.Array, query: Batch, /
+    ) -> tuple[jax.Array, dict[str, jax.Array]]: ...
+
+
+def with_head(model: Model, head: LastLayer) -> Model:
+    """Join an embedding and its head to one model, with parameters ``{"model": ..., "head": ...}``."""
+
+    def wrap(run: Apply) -> Apply:
+        def call(variables: Variables, x: PyTree, **options: Any) -> tuple[Any, PyTree]:
+            z, state = run(Variables(variables.params["model"], variables.state), x, **options)
             return head.apply(variables.params["head"], flat(z)), state
 
         return call
@@ -63,23 +72,23 @@ def with_head(model: Model, head: Head) -> Model:
 
 
 def pretraining(
-    model: Model, head: Head, loss_fn: LossFn, num_classes: int | None, lesson: Callable | None = None
-) -> tuple[Callable, Callable]:
-    """``init`` and ``loss`` of a classifier of global labels; the loss is that of ``task.query`` alone.
+    model: Model, head: LastLayer, loss_fn: LossFn, num_classes: int | None, lesson: Lesson | None = None
+) -> tuple[MetaInit, MetaLoss]:
+    """Return ``init`` and ``loss`` of a classifier of global labels; the loss is that of ``task.query`` alone.
 
-    A ``lesson(loss, logits, query) -> (loss, metrics)`` may add what a teacher has to say.
+    A ``lesson(loss, logits, query) -> (loss, metrics)`` may add the term of a teacher.
     """
     classifier = with_head(model, head)
 
-    def init(key, task: Task) -> Variables:
+    def init(key: Key, task: Task) -> Variables:
         k_model, k_head = jax.random.split(key)
         variables = model.init(k_model, task.query.x)
-        z = jax.eval_shape(lambda x: model.apply(variables, x)[0], task.query.x)
+        z = output_shape(model, variables, task.query.x)
         width = count_ways(task.query, num_classes, "num_classes")
         params = head.init(k_head, math.prod(z.shape[1:]), width, z.dtype)
         return Variables({"model": variables.params, "head": params}, variables.state)
 
-    def loss(meta: Variables, task: Task, key=None) -> tuple[jax.Array, Aux]:
+    def loss(meta: Variables, task: Task, key: Key | None = None) -> tuple[jax.Array, Aux]:
         query = task.query
         outputs, state = classifier.apply(meta, query.x, train=True, weight=query.weight, key=key)
         outputs = mask_classes(outputs, query.ways)
@@ -92,7 +101,7 @@ def pretraining(
 
 def transfer(
     model: Model,
-    head: Head,
+    head: LastLayer,
     loss_fn: LossFn,
     *,
     num_classes: int | None = None,
@@ -102,16 +111,21 @@ def transfer(
     batch_size: int | None = None,
     num_ways: int | None = None,
 ) -> MetaLearner:
-    """Pre-training with a head, then gradient steps on a new head, or on everything, for each task."""
+    """Make a learner: pre-training with a head, then gradient steps on a new head, or on everything, for each task."""
     if fine_tune not in ("head", "all"):
         raise ValueError(f"`fine_tune` must be 'head' or 'all', got {fine_tune!r}.")
     init, loss = pretraining(model, head, loss_fn, num_classes)
-    classifier, embed = with_head(model, head), model.apply_support or model.apply
+    classifier = with_head(model, head)
     only_head = Model(model.init, lambda variables, z, **_: (head.apply(variables.params["head"], z), variables.state))
-    options: dict[str, Any] = {"num_steps": num_steps, "batch_size": batch_size, "gradient": "first_order"}
-    steps = descent(only_head if fine_tune == "head" else classifier, loss_fn, **options)
+    steps = descent(
+        only_head if fine_tune == "head" else classifier,
+        loss_fn,
+        num_steps=num_steps,
+        batch_size=batch_size,
+        gradient="first_order",
+    )
 
-    def adapt(meta: Variables, support: Batch, key=None) -> Adapted:
+    def adapt(meta: Variables, support: Batch, key: Key | None = None) -> Adapted:
         k_head, k_steps = split_key(key)
         kernel = meta.params["head"]["kernel"]
         width = count_ways(support, num_ways, "num_ways")
@@ -120,19 +134,25 @@ def transfer(
             start = Variables({"model": meta.params["model"], "head": new}, meta.state)
             return steps(start, inner_optimizer, support, k_steps)
         body = Variables(meta.params["model"], meta.state)
-        z, state = embed(body, support.x, train=False, weight=support.weight)  # once: nothing below it moves
+        z, state = embed_support(model, body, support)  # once: nothing below it moves
         start = Variables({"head": new})
-        return steps(start, inner_optimizer, support._replace(x=flat(z)), k_steps)._replace(state=state)
+        return steps(start, inner_optimizer, support._replace(x=z), k_steps)._replace(state=state)
 
-    def predict(meta: Variables, adapted: Adapted, x, key=None, *, weight=None):
+    def predict(
+        meta: Variables, adapted: Adapted, x: PyTree, key: Key | None = None, *, weight: jax.Array | None = None
+    ):
         variables = Variables({**meta.params, **adapted.params}, adapted.state)
         return mask_ways(classifier.apply(variables, x, train=False, weight=weight, key=key)[0], adapted.ways)
 
-    return MetaLearner(init, adapt, predict, loss)
+    return ignoring_hidden(MetaLearner(init, adapt, predict, loss))
 
 
 def mask_classes(outputs: jax.Array, ways: jax.Array | None) -> jax.Array:
-    """`mask_ways`, for labels that must be those of pre-training."""
+    """Apply `mask_ways` to logits of global labels.
+
+    Raises:
+      ValueError: if the labels are not those of pre-training.
+    """
     if ways is not None and len(ways) != outputs.shape[-1]:
         raise ValueError(
             f"The classifier was made for {outputs.shape[-1]} classes but this batch has {len(ways)}. Pre-train on "

@@ -7,10 +7,11 @@ from typing import Literal, NamedTuple
 
 import jax
 
+from ..embedding import embed, embed_support
 from ..learner import count_ways, episodic, init_model, mask_ways
 from ..losses import LossFn, cross_entropy
-from ..types import Batch, MetaLearner, Model, PyTree, Variables
-from ._metric import class_means, cosine_logits, embed_support, flat, sqeuclidean_logits
+from ..types import Batch, Key, MetaLearner, Model, PyTree, Variables
+from ._metric import class_means, cosine_logits, sqeuclidean_logits
 
 
 class Prototypes(NamedTuple):
@@ -55,14 +56,23 @@ def protonet(
         raise ValueError(f"`distance` must be one of {sorted(_LOGITS)}, got {distance!r}.")
     scale = {"sqeuclidean": 1.0, "cosine": 10.0}[distance] if scale is None else scale
 
-    def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Prototypes:
+    def adapt(meta: Variables, support: Batch, key: Key | None = None, *, train: bool = False) -> Prototypes:
         width = count_ways(support, num_ways)
         z, state = embed_support(model, meta, support, key, train=train)
-        return Prototypes(class_means(flat(z), support.y, width, support.weight), support.ways, state)
+        return Prototypes(class_means(z, support.y, width, support.weight), support.ways, state)
 
-    def forward(meta: Variables, adapted: Prototypes, x, key=None, *, train: bool = False, weight=None):
-        z, state = model.apply(Variables(meta.params, adapted.state), x, train=train, weight=weight, key=key)
-        return mask_ways(scale * _LOGITS[distance](flat(z), adapted.means), adapted.ways), state
+    def forward(
+        meta: Variables,
+        adapted: Prototypes,
+        x: PyTree,
+        key: Key | None = None,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+    ):
+        variables = Variables(meta.params, adapted.state)
+        z, state = embed(model, variables, x, key, train=train, weight=weight)
+        return mask_ways(scale * _LOGITS[distance](z, adapted.means), adapted.ways), state
 
     return episodic(init_model(model), adapt, forward, loss_fn, keeps_state=model.keeps_state)
 

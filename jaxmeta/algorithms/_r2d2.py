@@ -5,11 +5,12 @@ Bertinetto, Henriques, Torr and Vedaldi, 2019, https://arxiv.org/abs/1805.08136
 
 import math
 
+import jax
 import jax.numpy as jnp
 
 from ..losses import LossFn, cross_entropy
 from ..types import MetaLearner, Model, Task
-from ._linear_head import linear_head, ridge, root
+from ._fitted_head import Knobs, fit_head, ridge, root
 
 
 def r2d2(
@@ -36,7 +37,7 @@ def r2d2(
       num_ways: the number of classes, for support sets whose `Batch` has no ``ways``.
 
     Returns:
-      A `MetaLearner`; `adapt` returns a `Head`, and the metric ``"head/residual"`` is the largest entry of half the
+      A `MetaLearner`; `adapt` returns a `FittedHead`. The metric ``"head/residual"`` is the largest entry of half the
       objective's gradient at $W$.
 
     Raises:
@@ -59,7 +60,9 @@ def r2d2(
         scale = (10.0 if labels else 1.0) if init_scale is None else init_scale
         return {"log_lambda": math.log(init_lambda), "scale": scale, "bias": 0.0}
 
-    def fit(knobs, z, y, weight, ways):
+    def fit(
+        knobs: Knobs, z: jax.Array, y: jax.Array, weight: jax.Array, ways: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
         del ways  # an absent class has no examples, and its column is zero
         total = weight.sum()
         rows = root(weight / jnp.where(total == 0, 1, total))[:, None]
@@ -67,4 +70,4 @@ def r2d2(
         weights = ridge(x, y, strength)
         return weights, jnp.abs(x.T @ (x @ weights - y) + strength * weights).max()
 
-    return linear_head(model, loss_fn, fit, init_head, name="r2d2", num_ways=num_ways, regresses=True)
+    return fit_head(model, loss_fn, fit, init_head, name="r2d2", num_ways=num_ways, regresses=True)

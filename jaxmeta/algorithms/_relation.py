@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..embedding import flat, output_shape, support_pass
 from ..learner import count_ways, episodic, mask_ways, split_key
 from ..losses import LossFn, sigmoid_mse
-from ..types import Batch, MetaLearner, Model, PyTree, Task, Variables
-from ._metric import class_sums, embed_support, feature_shape, flat
+from ..types import Batch, Key, MetaLearner, Model, PyTree, Task, Variables
+from ._metric import class_sums
 
 
 class Classes(NamedTuple):
@@ -68,13 +69,13 @@ def relation(
         raise ValueError(f"`class_feature` must be 'mean' or 'sum', got {class_feature!r}.")
     module = _perceptron(hidden) if module is None else module
 
-    def init(key, task: Task) -> Variables:
+    def init(key: Key, task: Task) -> Variables:
         k_model, k_relation = jax.random.split(key)
         variables = model.init(k_model, task.support.x)
-        z = feature_shape(model, variables, task.support.x)
+        z = output_shape(model, variables, task.support.x)
         pairs = jnp.zeros((1, *z.shape[1:-1], 2 * z.shape[-1]), z.dtype)
         judge = module.init(k_relation, pairs)
-        score = feature_shape(module, judge, pairs)
+        score = output_shape(module, judge, pairs)
         if score.shape not in ((1,), (1, 1)):
             raise ValueError(
                 f"`module` must give one score per pair, [P] or [P, 1], got {score.shape} for pairs {pairs.shape}."
@@ -82,25 +83,35 @@ def relation(
         params, state = ({"model": a, "relation": b} for a, b in zip(variables, judge, strict=True))
         return Variables(params, state)
 
-    def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Classes:
+    def adapt(meta: Variables, support: Batch, key: Key | None = None, *, train: bool = False) -> Classes:
         width = count_ways(support, num_ways)
         k_model, k_relation = split_key(key)
-        z, state = embed_support(model, _part(meta, "model"), support, k_model, train=train)
+        run = support_pass(model)
+        z, state = run(_part(meta, "model"), support.x, train=train, weight=support.weight, key=k_model)
         sums, total = class_sums(flat(z), support.y, width, support.weight)
         means = sums / jnp.where(total == 0, 1, total)[:, None]
         features = (means if class_feature == "mean" else sums).reshape(width, *z.shape[1:])
         # The statistics of the support set's own pairs, for a module that normalises with them.
-        pairs = Batch(_pairs(features, z), None, _pair_weight(z, support.weight, width, support.ways))
-        judged = embed_support(module, _part(meta, "relation"), pairs, k_relation, train=train)[1]
+        pairs, weight = _pairs(features, z), _pair_weight(z, support.weight, width, support.ways)
+        judge = support_pass(module)
+        _, judged = judge(_part(meta, "relation"), pairs, train=train, weight=weight, key=k_relation)
         return Classes(features, support.ways, {"model": state, "relation": judged})
 
-    def forward(meta: Variables, adapted: Classes, x, key=None, *, train: bool = False, weight=None):
+    def forward(
+        meta: Variables,
+        adapted: Classes,
+        x: PyTree,
+        key: Key | None = None,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+    ):
         k_model, k_relation = split_key(key)
         at = Variables(meta.params, adapted.state)
         z, state = model.apply(_part(at, "model"), x, train=train, weight=weight, key=k_model)
         pairs, width = _pairs(adapted.features, z), adapted.features.shape[0]
-        how = {"train": train, "weight": _pair_weight(z, weight, width, adapted.ways), "key": k_relation}
-        scores, judged = module.apply(_part(at, "relation"), pairs, **how)
+        pair_weight = _pair_weight(z, weight, width, adapted.ways)
+        scores, judged = module.apply(_part(at, "relation"), pairs, train=train, weight=pair_weight, key=k_relation)
         kept = {
             "model": state if model.keeps_state else meta.state["model"],
             "relation": judged if module.keeps_state else meta.state["relation"],
@@ -137,7 +148,9 @@ def _perceptron(hidden: Sequence[int]) -> Model:
     layers = [layer for width in hidden for layer in (linen.Dense(width), linen.relu)]
     net = linen.Sequential([flat, *layers, linen.Dense(1)])
 
-    def apply(variables: Variables, x, *, train: bool = False, weight=None, key=None):
+    def apply(
+        variables: Variables, x: PyTree, *, train: bool = False, weight: jax.Array | None = None, key: Key | None = None
+    ):
         del train, weight, key  # every pair is judged alone
         return net.apply({"params": variables.params}, x), variables.state
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from ..step import meta_step, step_keys
-from ..types import Key, MetaLearner, MetaState, PyTree, Sampler, Task
+from ..types import Key, MetaLearner, MetaState, PyTree, Sampler, Task, Variables
 
 MEMORY = 2**32 - 1  # no task of a step has this index
 
@@ -37,7 +37,7 @@ class ReplayState(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """What `replay` makes: an optimizer whose state holds the memory, and the outer step for `fit`."""
+    """The result of `replay`: an optimizer whose state holds the memory, and the outer step for `fit`."""
 
     optimizer: optax.GradientTransformation
     step: Callable[[MetaState, Task], tuple[MetaState, dict[str, jax.Array]]]
@@ -52,9 +52,10 @@ def replay(
     num_replayed: int,
     include_new: bool = True,
     num_updates: int = 1,
-    **options: Any,
+    gradient: Callable[..., Any] | None = None,
+    chunk: int | None = None,
 ) -> Replay:
-    r"""An outer step for streams: new tasks enter the memory, and tasks drawn from it join them in the update.
+    r"""Make an outer step for streams: new tasks enter the memory, and tasks drawn from it join them in the update.
 
     With T new tasks, a step minimises $\frac{1}{T + R} \big(\sum_{t \in N} \ell_t + \sum_{t \in M} \ell_t\big)$ over
     the new ones $N$ and $R$ tasks $M$ drawn from a reservoir, in which every task seen so far is equally likely to be.
@@ -69,7 +70,7 @@ def replay(
       num_replayed: R, tasks drawn from it for an update, with replacement.
       include_new: whether the new tasks are in the update themselves.
       num_updates: outer updates a step, each with tasks drawn anew.
-      **options: ``gradient`` and ``chunk``, as for `meta_step`.
+      gradient, chunk: as for `meta_step`.
 
     Returns:
       A `Replay`: initialise with its ``optimizer`` and pass both to `fit`. All of it is a pure function of the state:
@@ -85,15 +86,14 @@ def replay(
       >>> optimizer, step = replay(learner, optax.adam(1e-3), stream[0], capacity=16, num_replayed=4)
       >>> state = jm.init(learner, stream[0], optimizer, key=jax.random.key(0))
       >>> for i, phase in enumerate(stream, 1):
-      ...     options = {"num_steps": 3 * i, "tasks_per_step": 4, "step": step}
-      ...     state, _ = jm.fit(learner, phase, optimizer, state, **options)
+      ...     state, _ = jm.fit(learner, phase, optimizer, state, num_steps=3 * i, tasks_per_step=4, step=step)
       >>> int(state.opt_state.memory.seen)
       24
     """
     _check(capacity, num_replayed, include_new, num_updates)
     make: Any = (lambda key: task_or_sampler) if isinstance(task_or_sampler, Task) else task_or_sampler
     shapes = jax.eval_shape(lambda key: make(key), jax.random.key(0))
-    update = meta_step(learner, optimizer, **options)
+    update = meta_step(learner, optimizer, gradient=gradient, chunk=chunk)
 
     def init(params: PyTree) -> ReplayState:
         return ReplayState(optimizer.init(params), empty(shapes, capacity))
@@ -106,7 +106,7 @@ def replay(
         k_memory, k_updates = jax.random.split(jax.random.fold_in(step_keys(state)[1], MEMORY))
         memory = remember(state.opt_state.memory, tasks, k_memory)
 
-        def one(carry: tuple, key: Key) -> tuple[tuple, dict]:
+        def one(carry: tuple[Variables, PyTree], key: Key) -> tuple[tuple[Variables, PyTree], dict[str, jax.Array]]:
             k_draw, k_learn = jax.random.split(key)
             batch = recall(memory, k_draw, num_replayed)
             if include_new:
@@ -126,12 +126,12 @@ def replay(
 
 
 def empty(task: Task, capacity: int) -> Reservoir:
-    """A memory for tasks of the shapes of ``task``."""
+    """Return an empty memory for tasks of the shapes of ``task``."""
     return Reservoir(jax.tree.map(lambda a: jnp.zeros((capacity, *a.shape), a.dtype), task), jnp.zeros((), jnp.int32))
 
 
 def remember(memory: Reservoir, tasks: Task, key: Key) -> Reservoir:
-    """Shows the memory tasks ``[T, ...]``, one after the other: the n-th of a stream is kept with probability K / n.
+    """Show the memory tasks ``[T, ...]``, one after the other: the n-th of a stream is kept with probability K / n.
 
     Example:
       >>> memory = remember(empty(jnp.zeros(()), 3), jnp.arange(5.0), jax.random.key(0))
@@ -140,7 +140,7 @@ def remember(memory: Reservoir, tasks: Task, key: Key) -> Reservoir:
     """
     capacity = jax.tree.leaves(memory.tasks)[0].shape[0]
 
-    def show(memory: Reservoir, inputs) -> tuple[Reservoir, None]:
+    def show(memory: Reservoir, inputs: tuple[Task, Key]) -> tuple[Reservoir, None]:
         task, key = inputs
         drawn = jax.random.randint(key, (), 0, memory.seen + 1)
         place = jnp.where(memory.seen < capacity, memory.seen, drawn)  # at or beyond the capacity: dropped
@@ -152,7 +152,7 @@ def remember(memory: Reservoir, tasks: Task, key: Key) -> Reservoir:
 
 
 def recall(memory: Reservoir, key: Key, num_tasks: int) -> Task:
-    """Draws remembered tasks, uniformly and with replacement, ``[num_tasks, ...]``."""
+    """Draw remembered tasks, uniformly and with replacement, ``[num_tasks, ...]``."""
     filled = jnp.minimum(memory.seen, jax.tree.leaves(memory.tasks)[0].shape[0])
     rows = jax.random.randint(key, (num_tasks,), 0, jnp.maximum(filled, 1))
     return jax.tree.map(lambda a: a[rows], memory.tasks)

@@ -3,13 +3,15 @@
 Nichol, Achiam and Schulman, 2018, https://arxiv.org/abs/1803.02999
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from ..learner import Adapted, batch_metrics, descent, episodic, fast_weights, init_model, split_key
 from ..losses import LossFn, batch_loss
-from ..types import Aux, Batch, MetaLearner, Model, Variables
+from ..types import Aux, Batch, Key, MetaLearner, Model, Task, Variables
 
 
 def reptile(
@@ -19,7 +21,7 @@ def reptile(
     inner_optimizer: optax.GradientTransformation = optax.sgd(0.01),
     num_steps: int = 5,
     batch_size: int | None = None,
-    **options,
+    adapt_only: Callable[[str], bool] | None = None,
 ) -> MetaLearner:
     r"""Reptile: $\theta \leftarrow \theta - \epsilon (\theta - \phi_K)$, with $\phi_K$ after $K$ inner steps.
 
@@ -34,25 +36,32 @@ def reptile(
         derivative passes through it.
       num_steps: inner steps $K$.
       batch_size: support examples per step, in shuffled passes; all of them by default.
-      **options: ``adapt_only``, as for `maml`.
+      adapt_only: as for `maml`.
 
     Example:
       >>> import jaxmeta as jm
       >>> model = jm.from_linen(jm.backbones.MLP((8,), num_outputs=1))
       >>> learner = reptile(model, jm.losses.mse, inner_optimizer=optax.adam(1e-3, b1=0.0), batch_size=5)
     """
-    steps = descent(model, loss_fn, num_steps=num_steps, batch_size=batch_size, gradient="first_order", **options)
+    steps = descent(
+        model,
+        loss_fn,
+        num_steps=num_steps,
+        batch_size=batch_size,
+        adapt_only=adapt_only,
+        gradient="first_order",
+    )
     forward = fast_weights(model)
 
-    def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Adapted:
+    def adapt(meta: Variables, support: Batch, key: Key | None = None, *, train: bool = False) -> Adapted:
         return steps(meta, inner_optimizer, support, key, train=train)
 
-    def loss(meta: Variables, task, key=None):
+    def loss(meta: Variables, task: Task, key: Key | None = None) -> tuple[jax.Array, Aux]:
         k_adapt, k_query = split_key(key)
         adapted = jax.lax.stop_gradient(adapt(meta, task.support, k_adapt, train=True))
         distance = jax.tree.map(lambda p, q: 0.5 * jnp.sum((p - q) ** 2), meta.params, adapted.params)
         outputs, state = forward(meta, adapted, task.query.x, k_query, train=True, weight=task.query.weight)
         metrics = {"loss": batch_loss(loss_fn, outputs, task.query), **batch_metrics(outputs, task.query)}
-        return sum(jax.tree.leaves(distance)), Aux(state if model.keeps_state else meta.state, metrics)
+        return jax.tree.reduce(jnp.add, distance), Aux(state if model.keeps_state else meta.state, metrics)
 
-    return episodic(init_model(model), adapt, forward, loss_fn)._replace(loss=loss)
+    return episodic(init_model(model), adapt, forward, loss_fn, loss=loss)

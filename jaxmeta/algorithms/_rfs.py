@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import optax
 from jax.scipy.sparse.linalg import cg
 
-from ..learner import Adapted, count_ways, mask_ways
+from ..embedding import embed, embed_support
+from ..learner import Adapted, count_ways, ignoring_hidden, mask_ways
 from ..losses import LossFn, cross_entropy, weighted_mean
-from ..types import Batch, MetaLearner, Model, Variables
-from ._metric import flat, unit
-from ._pretraining import linear_head, mask_classes, pretraining, with_head
+from ..types import Batch, Key, MetaLearner, Model, PyTree, Variables
+from ._metric import unit
+from ._pretraining import linear_layer, mask_classes, pretraining, with_head
 
 
 def rfs(
@@ -66,36 +67,39 @@ def rfs(
       ['accuracy', 'distillation', 'loss']
     """
     _check(distillation, temperature, penalty)
-    head = linear_head()
-    classifier, embed = with_head(model, head), model.apply_support or model.apply
+    head = linear_layer()
+    classifier = with_head(model, head)
 
-    def lesson(value: jax.Array, outputs: jax.Array, query: Batch) -> tuple[jax.Array, dict]:
+    def lesson(value: jax.Array, outputs: jax.Array, query: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+        assert teacher is not None
         taught = classifier.apply(teacher, query.x, train=False, weight=query.weight)[0]
         log_mine, log_taught = (_soft(logits, temperature, query) for logits in (outputs, taught))
         each = optax.losses.kl_divergence_with_log_targets(log_mine, jax.lax.stop_gradient(log_taught))
         gap = temperature**2 * weighted_mean(each, query.weight)
         return (1 - distillation) * value + distillation * gap, {"distillation": gap}
 
-    def adapt(meta: Variables, support: Batch, key=None) -> Adapted:
+    def adapt(meta: Variables, support: Batch, key: Key | None = None) -> Adapted:
         width = count_ways(support, num_ways, "num_ways")
         body = Variables(meta.params["model"], meta.state)
-        z, state = embed(body, support.x, train=False, weight=support.weight)
-        fitted = logistic_regression(unit(flat(z)), support, width, penalty=penalty, num_steps=num_steps)
+        z, state = embed_support(model, body, support)
+        fitted = logistic_regression(unit(z), support, width, penalty=penalty, num_steps=num_steps)
         return Adapted(fitted, state, support.ways)
 
-    def predict(meta: Variables, adapted: Adapted, x, key=None, *, weight=None):
+    def predict(
+        meta: Variables, adapted: Adapted, x: PyTree, key: Key | None = None, *, weight: jax.Array | None = None
+    ):
         body = Variables(meta.params["model"], adapted.state)
-        z = model.apply(body, x, train=False, weight=weight, key=key)[0]
-        return mask_ways(head.apply(adapted.params, unit(flat(z))), adapted.ways)
+        z, _ = embed(model, body, x, key, weight=weight)
+        return mask_ways(head.apply(adapted.params, unit(z)), adapted.ways)
 
     init, loss = pretraining(model, head, loss_fn, num_classes, None if teacher is None else lesson)
-    return MetaLearner(init, adapt, predict, loss)
+    return ignoring_hidden(MetaLearner(init, adapt, predict, loss))
 
 
 def logistic_regression(
     z: jax.Array, support: Batch, num_ways: int, *, penalty: float = 1.0, num_steps: int = 15
 ) -> dict[str, jax.Array]:
-    r"""The minimiser of $\sum_i w_i (-\log \mathrm{softmax}(z_i W + b)_{y_i}) + \frac{\lambda}{2} \|W\|^2$.
+    r"""Return the minimiser of $\sum_i w_i (-\log \mathrm{softmax}(z_i W + b)_{y_i}) + \frac{\lambda}{2} \|W\|^2$.
 
     Newton steps, whole or $\log(1 + d) / d$ of them, whichever leaves the smaller loss, with $d$ the largest change of
     a difference of two logits: the latter falls from anywhere (Sun and Tran-Dinh, 2019,
@@ -130,14 +134,14 @@ def logistic_regression(
 
     present = jnp.ones(num_ways, bool) if support.ways is None else support.ways
 
-    def objective(v):
+    def objective(v: jax.Array) -> jax.Array:
         losses = optax.losses.softmax_cross_entropy_with_integer_labels(mask_ways(design @ v, present), support.y)
         return jnp.where(weight > 0, weight * losses, 0).sum() + jnp.sum(decay * v**2) / 2
 
-    def step(v, _):
+    def step(v: jax.Array, _: None) -> tuple[jax.Array, None]:
         p = jax.nn.softmax(mask_ways(design @ v, present))
 
-        def hessian(d):
+        def hessian(d: jax.Array) -> jax.Array:
             moved = p * (design @ d)
             return design.T @ (weight[:, None] * (moved - p * moved.sum(-1, keepdims=True))) + (decay + damping) * d
 
@@ -153,7 +157,7 @@ def logistic_regression(
 
 
 def _span(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """An orthonormal basis ``[D, N]`` of the examples' span, and their coordinates ``[N, N]`` in it."""
+    """Return an orthonormal basis ``[D, N]`` of the examples' span, and their coordinates ``[N, N]`` in it."""
     basis, coordinates = jnp.linalg.qr(z.T)
     return basis, coordinates.T
 

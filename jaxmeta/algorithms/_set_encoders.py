@@ -1,34 +1,24 @@
-"""What networks that read a support set share: embeddings, targets as inputs, and the order of a set."""
+"""Support sets as inputs of networks: sizes of embeddings, targets as inputs, and the order of a set."""
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..learner import count_ways, take_rows
-from ..types import Batch, Key, Model, PyTree, Variables
-
-
-def embed(model: Model, variables: Variables, x: Any, *, support: bool = False, **options) -> tuple[jax.Array, PyTree]:
-    """A model's outputs flattened to ``[N, D]``, and the state that the pass leaves: a support pass, or a query pass.
-
-    Args:
-      model, variables, x: what to run on what.
-      support: which of the two passes it is.
-      **options: ``train``, ``weight`` and ``key``, as for `Model.apply`.
-    """
-    run = (support and model.apply_support) or model.apply
-    z, state = run(variables, x, **options)
-    return z.reshape(z.shape[0], -1), state
+from ..embedding import output_shape
+from ..rows import take_rows
+from ..types import Batch, Key, Model, Variables
+from ..ways import count_ways
 
 
 def embedding_size(model: Model, variables: Variables, x: Any) -> int:
-    """The D of `embed`, without computing anything."""
-    return jax.eval_shape(lambda: embed(model, variables, x)[0]).shape[1]
+    """Return the number of features D, without computing anything."""
+    return math.prod(output_shape(model, variables, x).shape[1:])
 
 
 def targets_as_inputs(batch: Batch, num_ways: int | None = None) -> jax.Array:
-    """Targets for a network to read: labels one-hot ``[N, W]``, float targets ``[N, D]`` as they are.
+    """Return targets for a network to read: labels one-hot ``[N, W]``, float targets ``[N, D]`` unchanged.
 
     Args:
       batch: labels ``[N]`` or targets ``[N, D]``.
@@ -53,7 +43,7 @@ def targets_as_inputs(batch: Batch, num_ways: int | None = None) -> jax.Array:
 
 
 def in_sequence(batch: Batch, key: Key | None = None) -> Batch:
-    """A set as a sequence: padding behind everything else, and the rest shuffled if there is a key.
+    """Return a set as a sequence: padding behind everything else, and the rest shuffled if there is a key.
 
     Padding that is appended does not change the order.
 

@@ -4,15 +4,16 @@ Wang, Chao, Weinberger and van der Maaten, 2019, https://arxiv.org/abs/1911.0462
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
+from ..embedding import at_least_float32, flat, output_shape, support_pass
 from ..losses import LossFn, cross_entropy
-from ..types import MetaLearner, Model, PyTree, Variables
-from ._metric import at_least_float32, class_sums, feature_shape, flat, unit
+from ..types import Apply, Key, MetaLearner, Model, PyTree, Task, Variables
+from ._metric import class_sums, unit
 from ._protonet import protonet
 
 Transform = Literal["cl2n", "l2n", "un"]
@@ -68,7 +69,9 @@ def simpleshot(
     if transform != "cl2n" or model.keeps_state:
         return learner
 
-    def loss(meta: Variables, task, key=None):  # the mean outlives the episode, the model's statistics do not
+    def loss(
+        meta: Variables, task: Task, key: Key | None = None
+    ):  # the mean outlives the episode, the model's statistics do not
         value, aux = learner.loss(meta, task, key)
         return value, aux._replace(state={**aux.state, "model": meta.state["model"]})
 
@@ -76,7 +79,7 @@ def simpleshot(
 
 
 def centre_features(model: Model, meta: Variables, batches: Iterable[Any]) -> Variables:
-    r"""The ``meta`` of a trained embedding, with the mean of its features that `simpleshot` centres by.
+    r"""Return the ``meta`` of a trained embedding with the mean of its features, by which `simpleshot` centres.
 
     Args:
       model: the embedding, passed through in evaluation mode.
@@ -109,29 +112,36 @@ def centre_features(model: Model, meta: Variables, batches: Iterable[Any]) -> Va
 
 
 def _normalised(model: Model) -> Model:
-    """The model with features of length 1."""
+    """Return the model with features of length 1."""
 
-    def through(apply: Callable) -> Callable:
-        def call(variables: Variables, x, **how):
-            z, state = apply(variables, x, **how)
+    def through(apply: Apply) -> Apply:
+        def call(variables: Variables, x: PyTree, **options: Any) -> tuple[Any, PyTree]:
+            z, state = apply(variables, x, **options)
             return unit(at_least_float32(flat(z))), state
 
         return call
 
-    return model._replace(apply=through(model.apply), apply_support=through(model.apply_support or model.apply))
+    return model._replace(apply=through(model.apply), apply_support=through(support_pass(model)))
 
 
 def _centred(model: Model, momentum: float) -> Model:
-    """The model with features less their mean, of length 1; the mean is state that training's query passes move."""
+    """Return the model with centred features of length 1; the mean is state that query passes of training move."""
 
-    def init(key, x) -> Variables:
+    def init(key: Key, x: PyTree) -> Variables:
         variables = model.init(key, x)
-        z = feature_shape(model, variables, x)
+        z = output_shape(model, variables, x)
         mean = at_least_float32(jnp.zeros(math.prod(z.shape[1:]), z.dtype))
         return Variables(variables.params, _state(variables.state, mean, 0))
 
-    def through(apply: Callable, moves: bool) -> Callable:
-        def call(variables: Variables, x, *, train: bool = False, weight=None, key=None):
+    def through(apply: Apply, moves: bool) -> Apply:
+        def call(
+            variables: Variables,
+            x: PyTree,
+            *,
+            train: bool = False,
+            weight: jax.Array | None = None,
+            key: Key | None = None,
+        ) -> tuple[Any, PyTree]:
             if not _has_mean(variables.state):
                 raise ValueError(
                     "`meta.state` holds no mean of training features to centre by. Make one with "
@@ -147,12 +157,14 @@ def _centred(model: Model, momentum: float) -> Model:
 
         return call
 
-    support = through(model.apply_support or model.apply, False)
+    support = through(support_pass(model), False)
     return Model(init, through(model.apply, True), support, keeps_state=True)
 
 
-def _moved(z: jax.Array, mean: jax.Array, count: jax.Array, weight, momentum: float) -> dict[str, jax.Array]:
-    """The mean after a step towards that of ``z``, and the number of steps."""
+def _moved(
+    z: jax.Array, mean: jax.Array, count: jax.Array, weight: jax.Array | None, momentum: float
+) -> dict[str, jax.Array]:
+    """Return the mean after a step towards that of ``z``, and the number of steps."""
     sums, total = class_sums(z, jnp.zeros(z.shape[0], jnp.int32), 1, weight)
     rate = jnp.maximum(1 / (count + 1).astype(z.dtype), 1 - momentum)
     step = jnp.where(total == 0, 0, sums[0] / jnp.where(total == 0, 1, total) - mean)

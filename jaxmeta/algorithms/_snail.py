@@ -10,17 +10,27 @@ import jax
 import jax.numpy as jnp
 
 from .. import layers
+from ..embedding import embed, embed_support
 from ..learner import episodic, mask_ways, split_key
 from ..losses import LossFn, cross_entropy
-from ..types import Batch, MetaLearner, Model, PyTree, Task, Variables
-from ._set_encoders import embed, embedding_size, in_sequence, targets_as_inputs
+from ..types import Batch, Key, MetaLearner, Model, PyTree, Task, Variables
+from ._set_encoders import embedding_size, in_sequence, targets_as_inputs
+
+Layers = tuple[jax.Array, ...]
 
 
 class Past(NamedTuple):
-    """What each layer saw of the support set, ``[N, C]``; how many rows count, the classes, the model's state."""
+    """The support set after reading.
 
-    layers: tuple[jax.Array, ...]
-    count: jax.Array
+    Attributes:
+      layers: the inputs of each layer, ``[N, C]``.
+      num_rows: number of rows that count.
+      ways: the classes that are present, bool ``[W]``, or None.
+      state: the model's state.
+    """
+
+    layers: Layers
+    num_rows: jax.Array
     ways: jax.Array | None
     state: PyTree = ()
 
@@ -38,7 +48,7 @@ def snail(
     Attention appends $\mathrm{softmax}(q k^T / \sqrt{d}) v$ over a row and those before it. A temporal convolution
     appends $\tanh(u) \circ \sigma(g)$ of convolutions $u, g$ of a row with the one $2^j$ before it, for all $j \ge 0$
     within the sequence. The last row gives the answer. As rows never look ahead, `adapt` runs the support set once,
-    shuffled in training, and keeps what each layer saw; every query is one more row.
+    shuffled in training, and keeps the inputs of each layer; every query is one more row.
 
     Args:
       model: the embedding ``[N, ...] -> [N, D]``; `jaxmeta.identity` for inputs as they are.
@@ -61,7 +71,7 @@ def snail(
     if not attention:
         raise ValueError("`attention` needs at least one pair of sizes (key, value), got none.")
 
-    def init(key, task: Task) -> Variables:
+    def init(key: Key, task: Task) -> Variables:
         k_model, k_head, k_layers = jax.random.split(key, 3)
         variables = model.init(k_model, task.support.x)
         num_rows, num_outputs = targets_as_inputs(task.support, num_ways).shape
@@ -80,30 +90,37 @@ def snail(
         head = layers.dense_init(k_head, width, num_outputs)
         return Variables({"model": variables.params, "layers": blocks, "head": head}, variables.state)
 
-    def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Past:
+    def adapt(meta: Variables, support: Batch, key: Key | None = None, *, train: bool = False) -> Past:
         k_order, k_model = split_key(key)
         support = in_sequence(support, k_order if train else None)
         variables, dtype = Variables(meta.params["model"], meta.state), meta.params["head"]["bias"].dtype
-        options = {"train": train, "weight": support.weight, "key": k_model}
-        z, state = embed(model, variables, support.x, support=True, **options)
+        z, state = embed_support(model, variables, support, k_model, train=train)
         rows = jnp.concatenate([z.astype(dtype), targets_as_inputs(support, num_ways).astype(dtype)], -1)
         _, seen = _through(meta.params["layers"], rows, jnp.arange(len(rows)))
         count = jnp.asarray(len(rows)) if support.weight is None else (support.weight != 0).sum()
         return Past(seen, count, support.ways, state)
 
-    def forward(meta: Variables, adapted: Past, x, key=None, *, train: bool = False, weight=None):
+    def forward(
+        meta: Variables,
+        adapted: Past,
+        x: PyTree,
+        key: Key | None = None,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+    ):
         variables, head = Variables(meta.params["model"], adapted.state), meta.params["head"]
-        z, state = embed(model, variables, x, train=train, weight=weight, key=key)
+        z, state = embed(model, variables, x, key, train=train, weight=weight)
         unknown = jnp.zeros((z.shape[0], len(head["bias"])), head["bias"].dtype)
         rows = jnp.concatenate([z.astype(unknown.dtype), unknown], -1)
-        rows, _ = _through(meta.params["layers"], rows, jnp.full(z.shape[0], adapted.count), adapted.layers)
+        rows, _ = _through(meta.params["layers"], rows, jnp.full(z.shape[0], adapted.num_rows), adapted.layers)
         return mask_ways(layers.dense(head, rows), adapted.ways), state
 
-    return episodic(init, adapt, forward, loss_fn, keeps_state=model.keeps_state)
+    return episodic(init, adapt, forward, loss_fn, keeps_state=model.keeps_state, empty_support=True)
 
 
-def _through(blocks: PyTree, x: jax.Array, position: jax.Array, past: tuple | None = None) -> tuple[jax.Array, tuple]:
-    """Rows ``[M, C]`` at given positions of the sequence through all layers, and what each layer was given.
+def _through(blocks: PyTree, x: jax.Array, position: jax.Array, past: Layers | None = None) -> tuple[jax.Array, Layers]:
+    """Run rows ``[M, C]`` at given positions of the sequence through all layers; return the inputs of each layer too.
 
     A row sees itself and the rows of ``past`` before its position; by default these are the rows themselves.
     """
@@ -120,7 +137,7 @@ def _through(blocks: PyTree, x: jax.Array, position: jax.Array, past: tuple | No
 
 
 def _attend(layer: PyTree, x: jax.Array, past: jax.Array, position: jax.Array) -> jax.Array:
-    """A row's own value and those of earlier rows, by the softmax of scaled products of its query with their keys."""
+    """Average a row's own value and earlier ones, by the softmax of its query's scaled products with their keys."""
     query, key, value = (layers.dense(layer[part], x) for part in ("query", "key", "value"))
     scale, seen = query.shape[-1] ** -0.5, jnp.arange(len(past))[None] < position[:, None]
     earlier = jnp.where(seen, scale * (query @ layers.dense(layer["key"], past).T), jnp.finfo(x.dtype).min)
@@ -129,7 +146,7 @@ def _attend(layer: PyTree, x: jax.Array, past: jax.Array, position: jax.Array) -
 
 
 def _convolve(layer: PyTree, x: jax.Array, past: jax.Array, position: jax.Array) -> jax.Array:
-    """A gated convolution of each row with the one of ``past`` at ``position``, zeros before the beginning."""
+    """Return a gated convolution of each row with the one of ``past`` at ``position``, zeros before the beginning."""
     earlier = jnp.where(position[:, None] >= 0, past[jnp.maximum(position, 0)], 0)
     new, gate = jnp.split(layers.dense(layer, jnp.concatenate([x, earlier], -1)), 2, -1)
     return jnp.tanh(new) * jax.nn.sigmoid(gate)

@@ -8,10 +8,11 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..embedding import at_least_float32, embed, embed_support
 from ..learner import count_ways, episodic, init_model, mask_ways
 from ..losses import LossFn, cross_entropy
-from ..types import Batch, MetaLearner, Model, PyTree, Variables
-from ._metric import at_least_float32, class_sums, embed_support, flat, sqeuclidean_logits
+from ..types import Batch, Key, MetaLearner, Model, PyTree, Variables
+from ._metric import class_sums, sqeuclidean_logits
 
 
 class Clusters(NamedTuple):
@@ -64,10 +65,10 @@ def soft_kmeans(
     if num_steps < 0:
         raise ValueError(f"`num_steps` must be >= 0, got {num_steps}.")
 
-    def adapt(meta: Variables, support: Batch, key=None, *, train: bool = False) -> Clusters:
+    def adapt(meta: Variables, support: Batch, key: Key | None = None, *, train: bool = False) -> Clusters:
         width = count_ways(support, num_ways)
         z, state = embed_support(model, meta, support, key, train=train)
-        z = at_least_float32(flat(z))
+        z = at_least_float32(z)
         sums, mass = class_sums(z, support.y, width, support.weight)
         clusters = Clusters(sums / jnp.where(mass == 0, 1, mass)[:, None], mass, support.ways, state)
         if unlabelled == "query":
@@ -75,9 +76,18 @@ def soft_kmeans(
         weight = (support.y < 0).astype(z.dtype)
         return refine(clusters, z, weight if support.weight is None else weight * support.weight, num_steps)
 
-    def forward(meta: Variables, adapted: Clusters, x, key=None, *, train: bool = False, weight=None):
-        z, state = model.apply(Variables(meta.params, adapted.state), x, train=train, weight=weight, key=key)
-        z = at_least_float32(flat(z))
+    def forward(
+        meta: Variables,
+        adapted: Clusters,
+        x: PyTree,
+        key: Key | None = None,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+    ):
+        variables = Variables(meta.params, adapted.state)
+        z, state = embed(model, variables, x, key, train=train, weight=weight)
+        z = at_least_float32(z)
         if unlabelled == "query":
             adapted = refine(adapted, z, jnp.ones(z.shape[0], z.dtype) if weight is None else weight, num_steps)
         return mask_ways(sqeuclidean_logits(z, adapted.means), adapted.ways), state
@@ -86,11 +96,11 @@ def soft_kmeans(
 
 
 def refine(clusters: Clusters, z: jax.Array, weight: jax.Array, num_steps: int) -> Clusters:
-    """Class means after steps of soft k-means over the points ``z`` ``[N, D]`` with weights ``[N]``."""
+    """Return class means after steps of soft k-means over the points ``z`` ``[N, D]`` with weights ``[N]``."""
     means, mass, ways, _ = clusters
     sums = means * mass[:, None]
 
-    def step(_, means):
+    def step(_: int, means: jax.Array) -> jax.Array:
         share = jax.nn.softmax(mask_ways(sqeuclidean_logits(z, means), ways)) * weight[:, None].astype(z.dtype)
         total = (mass + share.sum(0))[:, None]
         return jnp.where(total > 0, (sums + share.T @ z) / jnp.where(total > 0, total, 1), means)

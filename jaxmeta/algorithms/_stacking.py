@@ -5,13 +5,14 @@ https://doi.org/10.1007/BF00117832
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..learner import batch_metrics, mask_ways, split_key, weighted_predict
+from ..learner import batch_metrics, mask_ways, predict_rows, split_key
 from ..losses import LossFn, batch_loss, cross_entropy
-from ..types import Aux, Key, MetaLearner, Task, Variables
+from ..types import Aux, Key, MetaLearner, PyTree, Task, Variables
 
 
 def stacking(
@@ -19,8 +20,9 @@ def stacking(
 ) -> MetaLearner:
     r"""Predictions $\sum_s c_s f_s$ with learned weights $c \in \mathbb{R}^S$, equal at the start: their mean.
 
-    The weights minimise $L_Q(\sum_s c_s \, \mathrm{sg}(f_s))$, on query predictions after adaptation, which members
-    have not seen. They scale logits as well as choose between members, and know no class: labels are arbitrary.
+    The weights minimise $L_Q(\sum_s c_s \, \mathrm{sg}(f_s))$, on query predictions after adaptation, of examples
+    that members have not seen. They scale logits as well as choose between members, and know no class:
+    labels are arbitrary.
 
     Args:
       learners: the members, of any kinds; outputs of one shape.
@@ -45,7 +47,7 @@ def stacking(
             f"`learners` must hold at least one learner, and `metas` one trained meta for each, got {len(learners)} "
             f"and {None if metas is None else len(metas)}."
         )
-    learners, predicts = tuple(learners), [weighted_predict(learner) for learner in learners]
+    learners = tuple(learners)
     keys = lambda key: split_key(key, len(learners))
 
     def own(meta: Variables) -> list[Variables]:
@@ -60,13 +62,15 @@ def stacking(
         params, states = zip(*(one.init(k, task) for one, k in zip(learners, keys(key), strict=True)), strict=True)
         return Variables({"weight": weight, "members": params}, states)
 
-    def adapt(meta: Variables, support, key: Key | None = None):
+    def adapt(meta: Variables, support: Any, key: Key | None = None):
         each = zip(learners, own(meta), keys(key), strict=True)
         return [one.adapt(m, support, k) for one, m, k in each], support.ways
 
-    def predict(meta: Variables, adapted, x, key: Key | None = None, *, weight=None):
-        each = zip(predicts, own(meta), adapted[0], keys(key), strict=True)
-        return combine([f(m, a, x, k, weight=weight) for f, m, a, k in each], meta.params["weight"], adapted[1])
+    def predict(meta: Variables, adapted: Any, x: PyTree, key: Key | None = None, *, weight: jax.Array | None = None):
+        each = zip(learners, own(meta), adapted[0], keys(key), strict=True)
+        return combine(
+            [predict_rows(one, m, a, x, k, weight=weight) for one, m, a, k in each], meta.params["weight"], adapted[1]
+        )
 
     def loss(meta: Variables, task: Task, key: Key | None = None) -> tuple[jax.Array, Aux]:
         k_adapt, k_query, k_learn = split_key(key, 3)
@@ -74,20 +78,20 @@ def stacking(
         adapted = jax.lax.stop_gradient(adapt(fixed, task.support, k_adapt))
         outputs = predict(fixed, adapted, task.query.x, k_query, weight=task.query.weight)
         value = batch_loss(loss_fn, outputs, task.query)
-        found = {"stacked_loss": value, **{f"stacked_{k}": v for k, v in batch_metrics(outputs, task.query).items()}}
+        reported = {"stacked_loss": value, **{f"stacked_{k}": v for k, v in batch_metrics(outputs, task.query).items()}}
         if metas is not None:
-            return value, Aux(meta.state, {"loss": value, **found})
+            return value, Aux(meta.state, {"loss": value, **reported})
         each = [one.loss(m, task, k) for one, m, k in zip(learners, own(meta), keys(k_learn), strict=True)]
         values, auxes = zip(*each, strict=True)
         shared = set.intersection(*(set(aux.metrics) for aux in auxes))
-        found |= {name: sum(aux.metrics[name] for aux in auxes) / len(auxes) for name in sorted(shared)}
-        return value + sum(values), Aux(tuple(aux.state for aux in auxes), found)
+        reported |= {name: sum(aux.metrics[name] for aux in auxes) / len(auxes) for name in sorted(shared)}
+        return value + sum(values), Aux(tuple(aux.state for aux in auxes), reported)
 
     return MetaLearner(init, adapt, predict, loss)
 
 
 def combine(outputs: list[jax.Array], weight: jax.Array, ways: jax.Array | None = None) -> jax.Array:
-    r"""$\sum_s c_s o_s$ of outputs of one shape, absent ways masked anew.
+    r"""Return $\sum_s c_s o_s$ of outputs of one shape, absent ways masked anew.
 
     Raises:
       ValueError: if the shapes differ.

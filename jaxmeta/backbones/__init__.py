@@ -8,8 +8,8 @@ from ._conv4 import NnxConv4 as NnxConv4
 from ._initializers import initializer as initializer
 from ._mlp import MLP as MLP
 from ._mlp import NnxMLP as NnxMLP
-from ._resnet import NnxResNet12 as NnxResNet12
-from ._resnet import NnxResNet18 as NnxResNet18
+from ._nnx_resnet import NnxResNet12 as NnxResNet12
+from ._nnx_resnet import NnxResNet18 as NnxResNet18
 from ._resnet import ResNet12 as ResNet12
 from ._resnet import ResNet18 as ResNet18
 

@@ -5,8 +5,10 @@ https://arxiv.org/abs/1703.03400), with max-pooling and a flat embedding as in m
 networks and on miniImageNet (Vinyals et al., 2016, https://arxiv.org/abs/1606.04080).
 """
 
+import math
 from typing import Any, Literal
 
+import jax
 from flax import linen, nnx
 
 from ..ops import max_pool
@@ -47,14 +49,26 @@ class Conv4(linen.Module):
     dtype: Any = None
 
     @linen.compact
-    def __call__(self, x, *, use_running_average: bool = False):
+    def __call__(self, x: jax.Array, *, use_running_average: bool = False) -> jax.Array:
         _check_pool(self.pool)
         strides, init = 2 if self.pool == "stride" else 1, initializer(self.kernel_init)
         for i in range(BLOCKS):
-            conv = {"strides": strides, "use_bias": False, "kernel_init": init, "dtype": self.dtype}
-            x = linen.Conv(self.features, (3, 3), **conv, name=f"conv{i}")(x)
-            norm = {"momentum": 0.9, "scale_init": initializer(self.scale_init), "dtype": self.dtype}
-            x = linen.BatchNorm(use_running_average, **norm, name=f"norm{i}")(x)
+            x = linen.Conv(
+                self.features,
+                (3, 3),
+                strides,
+                use_bias=False,
+                kernel_init=init,
+                dtype=self.dtype,
+                name=f"conv{i}",
+            )(x)
+            x = linen.BatchNorm(
+                use_running_average,
+                momentum=0.9,
+                scale_init=initializer(self.scale_init),
+                dtype=self.dtype,
+                name=f"norm{i}",
+            )(x)
             x = linen.relu(_shrink(x, self.pool))
         x = _embed(x, self.pool)
         if self.num_outputs is None:
@@ -92,17 +106,26 @@ class NnxConv4(nnx.Module):
         height, width, channels = image_shape
         strides, init = 2 if pool == "stride" else 1, initializer(kernel_init)
         for i in range(BLOCKS):
-            conv = {"strides": strides, "use_bias": False, "kernel_init": init, "dtype": dtype, "rngs": rngs}
-            setattr(self, f"conv{i}", nnx.Conv(features if i else channels, features, (3, 3), **conv))
-            norm = {"momentum": 0.9, "scale_init": initializer(scale_init), "dtype": dtype, "rngs": rngs}
-            setattr(self, f"norm{i}", nnx.BatchNorm(features, **norm))
+            conv = nnx.Conv(
+                features if i else channels,
+                features,
+                (3, 3),
+                strides,
+                use_bias=False,
+                kernel_init=init,
+                dtype=dtype,
+                rngs=rngs,
+            )
+            norm = nnx.BatchNorm(features, momentum=0.9, scale_init=initializer(scale_init), dtype=dtype, rngs=rngs)
+            setattr(self, f"conv{i}", conv)
+            setattr(self, f"norm{i}", norm)
         if num_outputs is not None:
             size = features if pool == "stride" else features * (height // 2**BLOCKS) * (width // 2**BLOCKS)
             self.head = nnx.Linear(size, num_outputs, kernel_init=initializer(head_init), dtype=dtype, rngs=rngs)
         self.pool: Pool = pool
         self.has_head = num_outputs is not None
 
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         for i in range(BLOCKS):
             x = getattr(self, f"norm{i}")(getattr(self, f"conv{i}")(x))
             x = nnx.relu(_shrink(x, self.pool))
@@ -110,13 +133,13 @@ class NnxConv4(nnx.Module):
         return self.head(x) if self.has_head else x
 
 
-def _shrink(x, pool: Pool):
-    """Before the ReLU, with which it commutes: that then has a quarter of the work."""
+def _shrink(x: jax.Array, pool: Pool) -> jax.Array:
+    """Pool before the ReLU, with which pooling commutes: the ReLU then has a quarter of the work."""
     return max_pool(x) if pool == "max" else x
 
 
-def _embed(x, pool: Pool):
-    return x.mean((1, 2)) if pool == "stride" else x.reshape(x.shape[0], -1)
+def _embed(x: jax.Array, pool: Pool) -> jax.Array:
+    return x.mean((1, 2)) if pool == "stride" else x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def _check_pool(pool: str) -> None:

@@ -1,10 +1,11 @@
-"""Initialisers by the names that papers use."""
+"""Initialisers, by the names that papers use."""
 
 from collections.abc import Callable
 
+import jax
 from jax.nn import initializers
 
-Initializer = str | Callable
+Initializer = str | Callable[..., jax.Array]
 
 _NAMED = {
     "xavier": initializers.xavier_uniform(),  # +-sqrt(6 / (fan_in + fan_out)): MAML's convolutions
@@ -17,8 +18,8 @@ _NAMED = {
 }
 
 
-def initializer(name: Initializer) -> Callable:
-    """An initialiser ``(key, shape, dtype) -> array`` from its name; functions pass through.
+def initializer(name: Initializer) -> Callable[..., jax.Array]:
+    """Return an initialiser ``(key, shape, dtype) -> array`` from its name; functions pass through.
 
     Args:
       name: ``"xavier"``, ``"he"``, ``"truncated_normal"``, ``"normal"``, ``"torch"``, ``"ones"``, ``"uniform"``, or any

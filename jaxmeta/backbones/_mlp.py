@@ -1,8 +1,10 @@
 """Multilayer perceptrons: 40-40 for sinusoids, 256-128-64-64 with BatchNorm for Omniglot (the MAML paper)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 from flax import linen, nnx
 
 from ._initializers import Initializer, initializer
@@ -32,9 +34,9 @@ class MLP(linen.Module):
     dtype: Any = None
 
     @linen.compact
-    def __call__(self, x, *, use_running_average: bool = False):
+    def __call__(self, x: jax.Array, *, use_running_average: bool = False) -> jax.Array:
         init = initializer(self.kernel_init)
-        x = x.reshape(x.shape[0], -1)
+        x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
         for i, width in enumerate(self.features):
             x = linen.Dense(width, use_bias=not self.norm, kernel_init=init, dtype=self.dtype, name=f"dense{i}")(x)
             if self.norm:
@@ -79,8 +81,8 @@ class NnxMLP(nnx.Module):
             self.head = nnx.Linear(widths[-1], num_outputs, kernel_init=init, dtype=dtype, rngs=rngs)
         self.depth, self.norm, self.has_head = len(features), norm, num_outputs is not None
 
-    def __call__(self, x):
-        x = x.reshape(x.shape[0], -1)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
         for i in range(self.depth):
             x = getattr(self, f"dense{i}")(x)
             x = getattr(self, f"norm{i}")(x) if self.norm else x

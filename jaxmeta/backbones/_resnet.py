@@ -5,10 +5,12 @@ https://arxiv.org/abs/2003.11539) use it, without their DropBlock; ResNet-18 of 
 https://arxiv.org/abs/1512.03385.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from flax import linen, nnx
+import jax
+from flax import linen
 
 from ..ops import max_pool
 from ._initializers import Initializer, initializer
@@ -45,13 +47,20 @@ class ResNet12(linen.Module):
     dtype: Any = None
 
     @linen.compact
-    def __call__(self, x, *, use_running_average: bool = False):
-        _check_size(x.shape[1:3], self.widths)
-        shared = {"kernel_init": self.kernel_init, "dtype": self.dtype}
+    def __call__(self, x: jax.Array, *, use_running_average: bool = False) -> jax.Array:
+        check_size(x.shape[1:3], self.widths)
         for i, features in enumerate(self.widths):
-            block = _Block(features, depth=3, slope=0.1, project=True, **shared, name=f"block{i}")
+            block = _Block(
+                features,
+                depth=3,
+                slope=0.1,
+                project=True,
+                kernel_init=self.kernel_init,
+                dtype=self.dtype,
+                name=f"block{i}",
+            )
             x = max_pool(block(x, use_running_average))
-        x = _embed(x, self.flatten)
+        x = embed(x, self.flatten)
         if self.num_outputs is None:
             return x
         return linen.Dense(self.num_outputs, kernel_init=initializer(self.head_init), dtype=self.dtype, name="head")(x)
@@ -85,17 +94,32 @@ class ResNet18(linen.Module):
     dtype: Any = None
 
     @linen.compact
-    def __call__(self, x, *, use_running_average: bool = False):
-        shared = {"kernel_init": self.kernel_init, "dtype": self.dtype}
-        stem = {"use_bias": False, "kernel_init": initializer(self.kernel_init), "dtype": self.dtype}
-        x = linen.Conv(self.widths[0], **_stem(self.small_images), **stem, name="stem")(x)
+    def __call__(self, x: jax.Array, *, use_running_average: bool = False) -> jax.Array:
+        size, strides = stem(self.small_images)
+        x = linen.Conv(
+            self.widths[0],
+            (size, size),
+            strides,
+            padding=size // 2,
+            use_bias=False,
+            kernel_init=initializer(self.kernel_init),
+            dtype=self.dtype,
+            name="stem",
+        )(x)
         x = linen.relu(linen.BatchNorm(use_running_average, momentum=0.9, dtype=self.dtype, name="stem_norm")(x))
-        x = _pool_stem(x, self.small_images)
-        for i, (fan_in, features, strides) in enumerate(_stages(self.widths)):
+        x = pool_stem(x, self.small_images)
+        for i, (fan_in, features, strides) in enumerate(stages(self.widths)):
             project = strides != 1 or fan_in != features
-            block = _Block(features, strides=strides, project=project, **shared, name=f"block{i}")
+            block = _Block(
+                features,
+                strides=strides,
+                project=project,
+                kernel_init=self.kernel_init,
+                dtype=self.dtype,
+                name=f"block{i}",
+            )
             x = block(x, use_running_average)
-        x = _embed(x)
+        x = embed(x)
         if self.num_outputs is None:
             return x
         return linen.Dense(self.num_outputs, kernel_init=initializer(self.head_init), dtype=self.dtype, name="head")(x)
@@ -113,10 +137,18 @@ class _Block(linen.Module):
     dtype: Any = None
 
     @linen.compact
-    def __call__(self, x, use_running_average: bool):
-        def conv(x, size: int, strides: int, name: str, norm_name: str):
-            how = {"use_bias": False, "kernel_init": initializer(self.kernel_init), "dtype": self.dtype}
-            x = linen.Conv(self.features, (size, size), strides, padding=size // 2, **how, name=name)(x)
+    def __call__(self, x: jax.Array, use_running_average: bool) -> jax.Array:
+        def conv(x: jax.Array, size: int, strides: int, name: str, norm_name: str) -> jax.Array:
+            x = linen.Conv(
+                self.features,
+                (size, size),
+                strides,
+                padding=size // 2,
+                use_bias=False,
+                kernel_init=initializer(self.kernel_init),
+                dtype=self.dtype,
+                name=name,
+            )(x)
             return linen.BatchNorm(use_running_average, momentum=0.9, dtype=self.dtype, name=norm_name)(x)
 
         y = x
@@ -127,159 +159,29 @@ class _Block(linen.Module):
         return linen.leaky_relu(x + y, self.slope)
 
 
-class NnxResNet12(nnx.Module):
-    """`ResNet12` as an nnx module.
-
-    Args:
-      image_shape: ``(H, W, C)`` of the inputs.
-      num_outputs, widths, flatten, kernel_init, head_init, dtype: as for `ResNet12`.
-
-    Example:
-      >>> import jax
-      >>> build = lambda: NnxResNet12((84, 84, 3), num_outputs=5, rngs=nnx.Rngs(0))
-      >>> nnx.eval_shape(build).head.kernel.shape
-      (640, 5)
-    """
-
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        num_outputs: int | None = None,
-        *,
-        widths: Sequence[int] = (64, 160, 320, 640),
-        flatten: bool = False,
-        kernel_init: Initializer = "he",
-        head_init: Initializer = "xavier",
-        dtype: Any = None,
-        rngs: nnx.Rngs,
-    ):
-        _check_size(image_shape[:2], widths)
-        height, width, fan_in = image_shape
-        shared = {"depth": 3, "slope": 0.1, "project": True, "kernel_init": kernel_init, "dtype": dtype, "rngs": rngs}
-        for i, features in enumerate(widths):
-            setattr(self, f"block{i}", _NnxBlock(fan_in, features, **shared))
-            fan_in = features
-        self.num_blocks, self.flatten, self.has_head = len(widths), flatten, num_outputs is not None
-        if num_outputs is not None:
-            shrink = 2 ** len(widths)
-            size = fan_in * (height // shrink) * (width // shrink) if flatten else fan_in
-            self.head = nnx.Linear(size, num_outputs, kernel_init=initializer(head_init), dtype=dtype, rngs=rngs)
-
-    def __call__(self, x):
-        for i in range(self.num_blocks):
-            x = max_pool(getattr(self, f"block{i}")(x))
-        x = _embed(x, self.flatten)
-        return self.head(x) if self.has_head else x
-
-
-class NnxResNet18(nnx.Module):
-    """`ResNet18` as an nnx module.
-
-    Args:
-      image_shape: ``(H, W, C)`` of the inputs.
-      num_outputs, widths, small_images, kernel_init, head_init, dtype: as for `ResNet18`.
-
-    Example:
-      >>> import jax
-      >>> build = lambda: NnxResNet18((224, 224, 3), num_outputs=5, rngs=nnx.Rngs(0))
-      >>> nnx.eval_shape(build).head.kernel.shape
-      (512, 5)
-    """
-
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        num_outputs: int | None = None,
-        *,
-        widths: Sequence[int] = (64, 128, 256, 512),
-        small_images: bool = False,
-        kernel_init: Initializer = "he",
-        head_init: Initializer = "xavier",
-        dtype: Any = None,
-        rngs: nnx.Rngs,
-    ):
-        shared = {"kernel_init": kernel_init, "dtype": dtype, "rngs": rngs}
-        stem = {**shared, "use_bias": False, "kernel_init": initializer(kernel_init)}
-        stem |= _stem(small_images)
-        self.stem = nnx.Conv(image_shape[-1], widths[0], **stem)
-        self.stem_norm = nnx.BatchNorm(widths[0], momentum=0.9, dtype=dtype, rngs=rngs)
-        stages = _stages(widths)
-        for i, (fan_in, features, strides) in enumerate(stages):
-            project = strides != 1 or fan_in != features
-            setattr(self, f"block{i}", _NnxBlock(fan_in, features, strides=strides, project=project, **shared))
-        self.num_blocks, self.small_images, self.has_head = len(stages), small_images, num_outputs is not None
-        if num_outputs is not None:
-            self.head = nnx.Linear(widths[-1], num_outputs, kernel_init=initializer(head_init), dtype=dtype, rngs=rngs)
-
-    def __call__(self, x):
-        x = _pool_stem(nnx.relu(self.stem_norm(self.stem(x))), self.small_images)
-        for i in range(self.num_blocks):
-            x = getattr(self, f"block{i}")(x)
-        x = _embed(x)
-        return self.head(x) if self.has_head else x
-
-
-class _NnxBlock(nnx.Module):
-    """`_Block` as an nnx module."""
-
-    def __init__(
-        self,
-        fan_in: int,
-        features: int,
-        *,
-        depth: int = 2,
-        strides: int = 1,
-        slope: float = 0.0,
-        project: bool = False,
-        kernel_init: Initializer = "he",
-        dtype: Any = None,
-        rngs: nnx.Rngs,
-    ):
-        def conv(fan_in: int, size: int, strides: int):
-            how = {"use_bias": False, "kernel_init": initializer(kernel_init), "dtype": dtype, "rngs": rngs}
-            norm = nnx.BatchNorm(features, momentum=0.9, dtype=dtype, rngs=rngs)
-            return nnx.Conv(fan_in, features, (size, size), strides, padding=size // 2, **how), norm
-
-        for i in range(depth):
-            layers = conv(features, 3, 1) if i else conv(fan_in, 3, strides)
-            for name, layer in zip((f"conv{i}", f"norm{i}"), layers, strict=True):
-                setattr(self, name, layer)
-        if project:
-            self.shortcut, self.shortcut_norm = conv(fan_in, 1, strides)
-        self.depth, self.slope, self.project = depth, slope, project
-
-    def __call__(self, x):
-        y = x
-        for i in range(self.depth):
-            y = nnx.leaky_relu(y, self.slope) if i else y
-            y = getattr(self, f"norm{i}")(getattr(self, f"conv{i}")(y))
-        x = self.shortcut_norm(self.shortcut(x)) if self.project else x
-        return nnx.leaky_relu(x + y, self.slope)
-
-
-def _stages(widths: Sequence[int]) -> list[tuple[int, int, int]]:
-    """``(fan_in, features, strides)`` of each block of a ResNet-18: two a stage."""
-    blocks = []
+def stages(widths: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return ``(fan_in, features, strides)`` of each block of a ResNet-18: two a stage."""
+    blocks: list[tuple[int, int, int]] = []
     for i, features in enumerate(widths):
         blocks += [(widths[max(i - 1, 0)], features, 2 if i else 1), (features, features, 1)]
     return blocks
 
 
-def _stem(small_images: bool) -> dict[str, Any]:
-    size, strides = (3, 1) if small_images else (7, 2)
-    return {"kernel_size": (size, size), "strides": strides, "padding": size // 2}
+def stem(small_images: bool) -> tuple[int, int]:
+    """Return kernel size and stride of the stem."""
+    return (3, 1) if small_images else (7, 2)
 
 
-def _pool_stem(x, small_images: bool):
+def pool_stem(x: jax.Array, small_images: bool) -> jax.Array:
     around: Any = ((1, 1), (1, 1))  # flax annotates the string alone
     return x if small_images else linen.max_pool(x, (3, 3), (2, 2), around)
 
 
-def _embed(x, flatten: bool = False):
-    return x.reshape(x.shape[0], -1) if flatten else x.mean((1, 2))
+def embed(x: jax.Array, flatten: bool = False) -> jax.Array:
+    return x.reshape(x.shape[0], math.prod(x.shape[1:])) if flatten else x.mean((1, 2))
 
 
-def _check_size(size: Sequence[int], widths: Sequence[int]) -> None:
+def check_size(size: Sequence[int], widths: Sequence[int]) -> None:
     if min(size) < 2 ** len(widths):
         raise ValueError(
             f"Images of {size[0]} x {size[1]} pixels vanish in {len(widths)} blocks that each halve them; "

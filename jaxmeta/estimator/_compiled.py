@@ -3,13 +3,13 @@
 Letters: N support examples.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxmeta.learner import weighted_predict
+from jaxmeta.learner import predict_rows
 from jaxmeta.types import Batch, MetaLearner, Variables
 
 from ._arrays import padded
@@ -27,7 +27,7 @@ class Compiled:
 
     def __init__(self, learner: MetaLearner):
         self._adapt = jax.jit(learner.adapt)
-        self.predict = jax.jit(weighted_predict(learner))
+        self.predict = jax.jit(partial(predict_rows, learner))
         self._sizes: set[int] = set()
         self._pads: bool | None = None  # unknown before the second size
 

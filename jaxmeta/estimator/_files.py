@@ -15,7 +15,7 @@ from sklearn.base import ClassifierMixin
 
 from jaxmeta import checkpoint, runs
 from jaxmeta.datasets._images import check_memory
-from jaxmeta.learner import weighted_predict
+from jaxmeta.learner import predict_rows
 from jaxmeta.runs import Config, Trained, write_config
 from jaxmeta.storage import as_path, new_folder, size_of, write_bytes, write_whole
 from jaxmeta.types import MetaLearner, Task
@@ -75,9 +75,9 @@ def export(
     from sklearn.utils.validation import check_is_fitted
 
     check_is_fitted(estimator, "adapted_")
-    predict, meta, adapted = weighted_predict(estimator._pure()), estimator.meta_, estimator.adapted_
+    learner, meta, adapted = estimator._pure(), estimator.meta_, estimator.adapted_
     inputs = estimator.inputs_
-    program = jax.jit(lambda x: read(predict(meta, adapted, inputs(x))))
+    program = jax.jit(lambda x: read(predict_rows(learner, meta, adapted, inputs(x))))
     dtype = np.uint8 if estimator.X_.dtype == np.uint8 and inputs.scales else inputs.dtype
     shape = (*jax.export.symbolic_shape("examples"), *estimator.X_.shape[1:])
     exported = jax.export.export(program, platforms=platforms)(jax.ShapeDtypeStruct(shape, dtype))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxmeta as jm
-from jaxmeta.algorithms._linear_head import root
+from jaxmeta.algorithms._fitted_head import root
 from jaxmeta.algorithms._lrd2 import irls
 
 sigmoid = lambda m: 1 / (1 + np.exp(-m))

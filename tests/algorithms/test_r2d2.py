@@ -7,7 +7,7 @@ import pytest
 
 import jaxmeta as jm
 from jaxmeta import Batch, Task
-from jaxmeta.algorithms._linear_head import ridge
+from jaxmeta.algorithms._fitted_head import ridge
 
 EMBEDDING = jm.from_functions(lambda key, x: (), lambda variables, x: x)
 
