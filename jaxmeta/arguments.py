@@ -84,7 +84,7 @@ def build(recipe: Callable[..., Experiment], arguments: Mapping[str, Any]) -> Ex
     given = defaults(recipe) | check(recipe, arguments)
     experiment = _function(recipe)(**grouped(recipe, given))
     if not isinstance(experiment, Experiment):
-        raise TypeError(f"{_name(recipe)} must return an `Experiment`, but it returned {type(experiment).__name__}.")
+        raise ValueError(f"{_name(recipe)} must return an `Experiment`, but it returned {type(experiment).__name__}.")
     return experiment._replace(recipe=_name(recipe), arguments=given)
 
 

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, NamedTuple, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
 import tyro
 
@@ -75,16 +75,34 @@ def read(command: str, own: type[T], args: list[str]) -> tuple[Recipe, T, dict[s
     name, rest = (args[0], args[1:]) if named else (DEFAULT, args)
     recipe = find(name)
     hint = f"`jaxmeta list recipes` names the others; `jaxmeta {command} RECIPE --help` has their flags."
-    about = f"{recipe.about}\n\n{_body(recipe)}" + ("" if named else f"\n\nThis is the default recipe. {hint}")
+    note = "" if named else f"This is the default recipe. {hint}"
+    return recipe, *read_for(recipe, own, f"jaxmeta {command} {name}", rest, note)
+
+
+def read_for(
+    recipe: Recipe, own: Callable[..., T], prog: str, args: list[str], note: str = ""
+) -> tuple[T, dict[str, Any]]:
+    """Parse and check the flags of a command and of one recipe.
+
+    Args:
+      recipe: the recipe; its values are the flags' defaults, so that ``Recipe(function, name, arguments)`` has those of
+        an earlier run.
+      own: a dataclass with the command's own flags, or a `functools.partial` of one with other defaults.
+      prog: the command as the user typed it.
+      args: the flags.
+      note: a sentence for the help, after the recipe's.
+
+    Returns:
+      The command's own flags, and all arguments of the recipe.
+    """
+    about = "\n\n".join(filter(None, (recipe.about, _body(recipe), note)))
     constructor = functools.partial(_collector(recipe.function), **grouped(recipe.function, recipe.values))
-    both = tuple[
-        Annotated[own, tyro.conf.arg(name="")], Annotated[tuple, tyro.conf.arg(name="", constructor=constructor)]
-    ]
-    flags, given = tyro.cli(
-        cast(Any, both), prog=f"jaxmeta {command} {name}", description=about, args=rest, config=CONFIG
-    )
-    _check(vars(flags), get_type_hints(own, include_extras=True))
-    return recipe, flags, check(recipe, flat(recipe, given[1]), named=flag)
+    of_command = Annotated[object, tyro.conf.arg(name="", constructor=own)]
+    of_recipe = Annotated[tuple, tyro.conf.arg(name="", constructor=constructor)]
+    both: Any = tuple[of_command, of_recipe]
+    flags, (_, given) = tyro.cli(both, prog=prog, description=about, args=args, config=CONFIG)
+    _check(vars(flags), get_type_hints(type(flags), include_extras=True))
+    return flags, check(recipe, flat(recipe, given), named=flag)
 
 
 @contextmanager

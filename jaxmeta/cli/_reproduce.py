@@ -119,14 +119,36 @@ def _rows(name: str, only: str) -> tuple[Row, ...]:
 def _list(name: str | None, only: str, *, as_json: bool) -> int:
     if as_json:
         tables = TABLES if name is None else {name: _rows(name, only)}
-        about = lambda row: {"name": row.name, "recipe": row.recipe, "at": row.at, "published": row.figure._asdict()}
-        print(json.dumps({table: [about(row) for row in rows] for table, rows in tables.items()}, indent=2))
+        print(json.dumps({table: [_about(row) for row in rows] for table, rows in tables.items()}, indent=2))
         return 0
     for table in TABLES if name is None else (name,):
-        print(table)
-        for row in _rows(table, only) if name is not None else ():
-            print(f"  {row.name:<32}  {row.at or '':<16}  {row.figure}")
+        rows = _rows(table, "*" if name is None else only)
+        print(f"{table:<24}  {len(rows):>2} rows, {_cost(rows)}; {_papers(rows)}")
+        for row in rows if name is not None else ():
+            alike = f"; trained as {row.trained_as}" if row.trained_as else ""
+            print(f"  {row.name:<32}  {row.at or '':<16}  {row.figure}; {_cost((row,))}{alike}")
     return 0
+
+
+def _about(row: Row) -> dict[str, Any]:
+    knobs = knobs_of(row)
+    cost = {name: knobs[name] for name in ("num_steps", "tasks_per_step", "test_tasks")}
+    return {
+        "name": row.name, "recipe": row.name if row.name in RECIPES else row.recipe, "at": row.at,
+        "published": row.figure._asdict(), "trained_as": row.trained_as, **cost,
+    }  # fmt: skip
+
+
+def _cost(rows: tuple[Row, ...]) -> str:
+    """Return the steps and tasks that training the rows takes; rows that share their training count once."""
+    trained = {row.trained_as or row.name: knobs_of(row) for row in rows}
+    steps = sum(knobs["num_steps"] for knobs in trained.values())
+    tasks = sum(knobs["num_steps"] * knobs["tasks_per_step"] for knobs in trained.values())
+    return f"{steps:,} steps of training, {tasks:,} tasks"
+
+
+def _papers(rows: tuple[Row, ...]) -> str:
+    return ", ".join(dict.fromkeys(row.figure.source for row in rows))
 
 
 def _train(rows: tuple[Row, ...], options: Options) -> int:

@@ -42,13 +42,12 @@ Algorithm = Literal[
     "protonet", "simpleshot", "relation", "r2d2", "metaoptnet",
     "maml", "fomaml", "anil", "baseline", "baseline_plus_plus", "rfs",
 ]  # fmt: skip
-Dataset = Literal["folder", "grocery", "cifar_fs", "fc100", "miniimagenet", "tieredimagenet", "cub"]
 
 
 @recipe
 def photographs(
     *,
-    dataset: Dataset = "folder",
+    dataset: str = "folder",
     data_dir: str | None = None,
     download: bool = False,
     size: Pixels | None = None,
@@ -82,8 +81,8 @@ def photographs(
     blocks; on a CPU, 16 make resnet12 affordable.
 
     Args:
-      dataset: folder is your own photographs; grocery is a set of 81 groceries, its test classes of other kinds; the
-        others have published splits.
+      dataset: folder is your own photographs; grocery is a set of 81 groceries, its test classes of other kinds;
+        cifar_fs, fc100, miniimagenet, tieredimagenet and cub have published splits. See `jaxmeta list datasets`.
       data_dir: of your own photographs, a folder or zip with a folder of images per class, at any depth; these may be
         in folders train, test and, to validate, val. Of the others, where their files are: see
         `jaxmeta.datasets.grocery` and `jaxmeta.datasets.published_split`.

@@ -152,10 +152,15 @@ def test_what_is_wrong_is_said_first(done, capsys, tmp_path):
 
 def test_tables_are_listed(capsys):
     assert main(["reproduce"]) == 0
-    assert capsys.readouterr().out.split() == list(TABLES)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said] == list(TABLES)
+    (sine,) = (line for line in said if line.startswith("sinusoid"))
+    assert (
+        sine.split("  ", 1)[1].strip() == "2 rows, 70,000 steps of training, 1,750,000 tasks; MAML paper, section 5.1"
+    )
     assert main(["reproduce", "omniglot", "--list", "--only", "*protonet*"]) == 0
     said = capsys.readouterr().out
-    assert said.count("omniglot_protonet_") == 4 and "96.0 % (1,000 tasks" in said and "maml" not in said
+    assert said.count("\n  omniglot_protonet_") == 4 and "96.0 % (1,000 tasks" in said and "maml" not in said
     assert main(["reproduce", "omniglot", "--list", "--only", "*protonet_5w1s", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["omniglot"]
     assert row["recipe"] == "omniglot_protonet_5w1s" and row["published"]["source"].startswith("ProtoNet paper")

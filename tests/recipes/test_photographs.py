@@ -12,9 +12,10 @@ from PIL import Image
 
 import jaxmeta as jm
 from jaxmeta.datasets._published import class_names
+from jaxmeta.datasets._registry import DATASETS
 from jaxmeta.recipes import photographs
 from jaxmeta.recipes._photograph_figures import FIGURES, published
-from jaxmeta.recipes._photographs import Algorithm, Dataset
+from jaxmeta.recipes._photographs import Algorithm
 from jaxmeta.tasks._augmented import Augmented
 
 GROCERY = Path(__file__).parents[3] / "shared" / "data" / "grocery"
@@ -188,7 +189,7 @@ def test_published_splits_reach_the_recipe(tmp_path):
 def test_figures_are_of_things_that_there_are():
     for name in FIGURES:
         dataset, backbone, algorithm, size = name.split()
-        assert dataset in get_args(Dataset) and algorithm in get_args(Algorithm) and FIGURES[name].mean > 20
+        assert dataset in DATASETS and algorithm in get_args(Algorithm) and FIGURES[name].mean > 20
         assert published(dataset, backbone, algorithm, size) == str(FIGURES[name])
     assert len(FIGURES) == 2 * 34 - 1  # Chen et al. print no relation network of 5 shots on birds
     assert published("grocery", "conv4", "protonet", "5w5s").startswith("none; ")
