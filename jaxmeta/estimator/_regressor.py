@@ -10,6 +10,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 
 from jaxmeta.algorithms import r2d2
+from jaxmeta.learner import predict_rows
 from jaxmeta.losses import Gaussian, mse
 from jaxmeta.models import identity
 from jaxmeta.types import Batch, MetaLearner, Variables
@@ -138,9 +139,16 @@ def centred(learner: MetaLearner) -> MetaLearner:
         x, y = (jnp.average(a, axis=0, weights=support.weight, keepdims=True) for a in (support.x, support.y))
         return learner.adapt(meta, support._replace(x=support.x - x, y=support.y - y), key), x, y
 
-    def predict(meta: Variables, adapted: tuple[Any, jax.Array, jax.Array], x: jax.Array, key: Any = None) -> jax.Array:
+    def predict(
+        meta: Variables,
+        adapted: tuple[Any, jax.Array, jax.Array],
+        x: jax.Array,
+        key: Any = None,
+        *,
+        weight: jax.Array | None = None,
+    ) -> jax.Array:
         inner, mean_x, mean_y = adapted
-        return learner.predict(meta, inner, x - mean_x, key) + mean_y
+        return predict_rows(learner, meta, inner, x - mean_x, key, weight=weight) + mean_y
 
     return learner._replace(adapt=adapt, predict=predict)
 
