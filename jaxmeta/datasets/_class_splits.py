@@ -137,9 +137,8 @@ def find_parts(names: Sequence[str], where: str = "") -> dict[str, str]:
     top = _enclosing(holding)
     first: dict[str, bool] = {}  # folder directly below `top` -> whether all its images are in further folders
     for folder in holding:
-        below = folder[len(top) :]
-        if below:
-            first[below[0]] = first.get(below[0], True) and len(below) > 1
+        for name in folder[len(top) : len(top) + 1]:
+            first[name] = first.get(name, True) and len(folder) > len(top) + 1
     named = [name for name in first if name.lower() in SPELLINGS]
     if len(named) < len(first):
         named = [name for name in named if first[name]]

@@ -6,7 +6,7 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ class Tree(NamedTuple):
 
 
 @contextmanager
-def open_tree(path: Path, argument: str, *, strict: bool = True) -> Iterator[Tree]:
+def open_tree(path: Path, argument: str, *, strict: bool = True) -> Generator[Tree, None, None]:
     """List a folder or a zip.
 
     Args:
@@ -94,7 +94,7 @@ def _temporary() -> "tempfile.TemporaryDirectory[str]":
 
 
 @contextmanager
-def _naming_the_file(path: Path, argument: str) -> Iterator[None]:
+def _naming_the_file(path: Path, argument: str) -> Generator[None, None, None]:
     try:
         yield
     except OSError as error:

@@ -70,9 +70,13 @@ def resize_array(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def check_size(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """Return ``size`` as ``(height, width)`` in pixels."""
     pair = (size, size) if isinstance(size, int) else size
-    if pair is None or (len(pair) == 2 and all(isinstance(s, int) and 1 <= s <= 4096 for s in pair)):
+    if pair is None or (len(pair) == 2 and all(_is_int(s) and 1 <= s <= 4096 for s in pair)):
         return None if pair is None else (pair[0], pair[1])
     raise ValueError(f"`size` must be None, pixels, or (height, width), each from 1 to 4096, got {size!r}.")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int)
 
 
 def check_background(background: str) -> None:

@@ -89,7 +89,7 @@ def _check_arguments(split: str, size: int, resize: str) -> None:
         raise ValueError(
             f"`split` is {split!r}, which Omniglot does not have; {hint}Choose one of {', '.join(SPLITS)}."
         )
-    if not isinstance(size, int) or not 1 <= size <= 420:
+    if type(size) is not int or not 1 <= size <= 420:
         raise ValueError(f"`size` must be from 1 to 420 pixels (the originals have 105), got {size!r}.")
     if resize not in ("antialias", "nearest"):
         raise ValueError(f"`resize` must be 'antialias' or 'nearest', got {resize!r}.")

@@ -3,6 +3,7 @@
 Letters: N examples, W ways, B rows of a padded batch.
 """
 
+# pyright: reportConstantRedefinition=false
 import pickle
 import sys
 from functools import lru_cache
@@ -91,7 +92,7 @@ class FewShot(BaseEstimator):
             raise ValueError(f"`batch_size` must be at least 1 or None, got {self.batch_size}.")
         return X
 
-    def _adapt(self, X: np.ndarray, y: np.ndarray, ways: np.ndarray | None = None) -> None:
+    def _adapt(self, X: np.ndarray, y: np.ndarray, ways: Any = None) -> None:
         """Adapt to a support set; without meta-parameters the learner starts from random ones."""
         learner = self._pure()
         inputs = inputs_for(X, self._example("x"), numbers=self.learner is None)
@@ -160,7 +161,7 @@ def fixed_ways(learner: MetaLearner, meta: Variables, support: Batch) -> int | N
 
 def _copies_closures() -> bool:
     """Whether the caller is `copy`, or a pickler that takes closures (cloudpickle, dill), as its frames tell."""
-    frame = sys._getframe(2)
+    frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
         if module == "copy" or not {"cloudpickle", "dill"}.isdisjoint(module.split(".")):

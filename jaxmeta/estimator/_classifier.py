@@ -1,5 +1,6 @@
 """Few-shot classification with the methods of scikit-learn."""
 
+# pyright: reportConstantRedefinition=false
 import os
 from typing import Any, Self
 
@@ -106,7 +107,7 @@ class FewShotClassifier(ClassifierMixin, FewShot):
         estimator, support = _files.load(cls, path, learner, options)
         return estimator if support is None else estimator.partial_fit(*support)
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the learner's configuration and parameters, and the support set, to a new folder.
 
         Raises:

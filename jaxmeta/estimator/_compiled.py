@@ -53,7 +53,7 @@ def compiled(learner: MetaLearner) -> Compiled:
 
 
 def _padded(support: Batch) -> Batch:
-    weight = padded(np.ones(len(support.y), np.float32))
+    weight: Any = padded(np.ones(len(support.y), np.float32))
     return Batch(padded(support.x), padded(support.y), weight, support.ways)
 
 

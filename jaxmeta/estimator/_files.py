@@ -75,7 +75,8 @@ def export(
     from sklearn.utils.validation import check_is_fitted
 
     check_is_fitted(estimator, "adapted_")
-    learner, meta, adapted = estimator._pure(), estimator.meta_, estimator.adapted_
+    learner = estimator._pure()  # pyright: ignore[reportPrivateUsage]
+    meta, adapted = estimator.meta_, estimator.adapted_
     inputs = estimator.inputs_
     program = jax.jit(lambda x: read(predict_rows(learner, meta, adapted, inputs(x))))
     dtype = np.uint8 if estimator.X_.dtype == np.uint8 and inputs.scales else inputs.dtype

@@ -1,5 +1,6 @@
 """Few-shot regression with the methods of scikit-learn."""
 
+# pyright: reportConstantRedefinition=false
 import os
 from typing import Any, Self
 
@@ -89,7 +90,7 @@ class FewShotRegressor(RegressorMixin, FewShot):
         estimator, support = _files.load(cls, path, learner, options)
         return estimator if support is None else estimator.partial_fit(*support)
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write an estimator, as `FewShotClassifier.save`."""
         _files.save(self, path, {"X": self.X_, "y": self.y_} if hasattr(self, "adapted_") else None)
 
