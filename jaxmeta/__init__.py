@@ -26,7 +26,7 @@ from .step import backprop, init, meta_step
 from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model, Sampler, Task, Variables
 
 if TYPE_CHECKING:
-    from . import backbones, checkpoint, planning, plots, recipes, runs, testing
+    from . import backbones, checkpoint, planning, plots, recipes, rl, runs, testing
     from .estimator import FewShotClassifier, FewShotRegressor
 
 __version__ = "0.1.0"
@@ -41,11 +41,11 @@ __all__ = [
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",
     "robust_accuracy", "forgetting_curve", "Forgetting",
     "FewShotClassifier", "FewShotRegressor",
-    "algorithms", "attacks", "parallel", "planning", "recipes", "checkpoint", "plots", "ops", "runs", "testing",
+    "algorithms", "attacks", "parallel", "planning", "recipes", "checkpoint", "plots", "ops", "rl", "runs", "testing",
 ]  # fmt: skip
 __all__ += algorithms.__all__
 
-_LAZY = ("backbones", "recipes", "checkpoint", "planning", "plots", "runs", "testing")
+_LAZY = ("backbones", "recipes", "checkpoint", "planning", "plots", "rl", "runs", "testing")
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ import jaxmeta as jm
 PACKAGE = Path(jm.__file__).parent
 MODULES = """experiment losses inner implicit update_rules layers tasks datasets algorithms backbones
     ops plots checkpoint recipes attacks parallel nonfinite planning callbacks runs estimator learner
-    models testing""".split()
+    models rl testing""".split()
 
 
 def public():
@@ -77,6 +77,7 @@ ROOMS = {
     "fit": {"types", "storage", "callbacks", "parallel", "step", "evaluation", "prefetch"},
     "testing": {"types", "losses", "step", "fit", "evaluation"},
     "tasks": {"types", "validation"},
+    "rl": {"types", "inner", "implicit", "step"},
     "datasets": {"types", "storage"},
     "checkpoint": {"types", "storage", "parallel"},
     "plots": {"types", "storage"},

@@ -24,7 +24,7 @@ NAMED = re.findall(r"^::: jaxmeta\.(\S+)$", "\n".join(PAGES.values()), re.M)
 SMALLER = [
     (r"\b(num_steps|num_tasks|eval_every|eval_tasks|every|log_every)=[\d_]{2,}", r"\1=4"),
     (r"\btasks_per_step=\d+", "tasks_per_step=4"),
-    (r"\b(features|num_queries)=\d{2,}", r"\1=8"),
+    (r"\b(features|num_queries|horizon|num_episodes)=\d{2,}", r"\1=8"),
 ]
 
 

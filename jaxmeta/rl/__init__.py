@@ -18,6 +18,7 @@ from ._environment import Bandit as Bandit
 from ._environment import Box as Box
 from ._environment import Discrete as Discrete
 from ._environment import Environment as Environment
+from ._environment import Environments as Environments
 from ._environment import bandits as bandits
 from ._environment import check_environment as check_environment
 from ._environment import environments as environments
@@ -41,3 +42,11 @@ from ._rollout import rollout as rollout
 from ._tabular import Tabular as Tabular
 from ._tabular import tabular as tabular
 from ._trust_region import trust_region as trust_region
+
+__all__ = [
+    "Environment", "environments", "check_environment", "Environments", "Box", "Discrete", "navigation",
+    "Navigation", "bandits", "Bandit", "tabular", "Tabular", "cartpole", "CartPole", "Policy", "gaussian_policy",
+    "categorical_policy", "Gaussian", "Categorical", "play", "rollout", "Episodes", "Agent", "maml_trpo", "e_maml",
+    "promp", "rl2", "ppo_optimizer", "adaptation", "Adaptation", "Experience", "exploring", "trust_region", "dice",
+    "low_variance", "log_likelihood", "advantages", "gae", "discounted",
+]  # fmt: skip

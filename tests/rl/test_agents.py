@@ -15,15 +15,17 @@ def point(horizon=8):
     return rl.gaussian_policy(model, 2, init_std=0.3), rl.navigation(horizon=horizon)
 
 
-@pytest.mark.parametrize("name", ["maml_trpo", "e_maml", "promp"])
+@pytest.mark.parametrize(
+    "name", ["maml_trpo", pytest.param("e_maml", marks=pytest.mark.slow), pytest.param("promp", marks=pytest.mark.slow)]
+)
 def test_agents_train_by_fit_and_adaptation_helps(name):
     policy, tasks = point()
     agent = getattr(rl, name)(policy, inner_optimizer=optax.sgd(0.3), num_episodes=10)
     optimizer = optax.adam(1e-3) if name == "promp" else optax.identity()
     state = jm.init(agent.learner, tasks, optimizer, key=jax.random.key(0))
     before = agent.learner.loss(state.meta, tasks(jax.random.key(1)), jax.random.key(2))[1].metrics
-    state, history = jm.fit(agent.learner, tasks, optimizer, state, num_steps=6, tasks_per_step=4, step=agent.step)
-    assert int(state.step) == 6 and set(before) >= {"loss", "return/0", "return/1"}
+    state, history = jm.fit(agent.learner, tasks, optimizer, state, num_steps=4, tasks_per_step=4, step=agent.step)
+    assert int(state.step) == 4 and set(before) >= {"loss", "return/0", "return/1"}
     assert np.isfinite(history["return/1"]).all()
     assert history["return/1"][-1] > history["return/0"][-1]
 
@@ -34,9 +36,8 @@ def test_a_trust_region_moves_within_its_bound():
     state = jm.init(agent.learner, tasks, optax.identity(), key=jax.random.key(0))
     new, metrics = jax.jit(agent.step)(state, jax.vmap(tasks)(jax.random.split(jax.random.key(1), 4)))
     assert 0.002 < float(metrics["trpo/kl"]) <= 0.0201 and float(metrics["trpo/gain"]) > 0
-    assert not np.allclose(
-        *(np.concatenate([np.ravel(a) for a in jax.tree.leaves(s.meta.params)]) for s in (state, new))
-    )
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.meta.params, new.meta.params)
+    assert max(jax.tree.leaves(moved)) > 0
 
 
 def test_three_updates_at_test_time_are_a_second_learner_on_the_same_meta():

@@ -123,6 +123,7 @@ def test_the_meta_gradient_of_the_others_is_biased(curvature, bias, x64):
     assert error > bias, error
 
 
+@pytest.mark.slow
 def test_dice_converges_as_inner_batches_grow(x64):
     def error(num_episodes, seed):
         key = jax.random.key(seed)
