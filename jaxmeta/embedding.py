@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from .types import Apply, Batch, Key, Model, PyTree, Variables
+from .validation import check_is_model
 
 
 def support_pass(model: Model) -> Apply:
     """Return the function that runs a model on a support set."""
+    check_is_model(model)
     return model.apply if model.apply_support is None else model.apply_support
 
 

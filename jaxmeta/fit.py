@@ -20,6 +20,7 @@ from .prefetch import given_to_steps
 from .step import as_sampler, draw_tasks, meta_step
 from .storage import filled_here
 from .types import Estimate, MetaLearner, MetaState, Sampler, Task
+from .validation import check_is_learner, check_is_optimizer, check_is_state, check_same_shapes
 
 History = dict[str, np.ndarray]
 _LOGGER = logging.getLogger(__name__)
@@ -94,8 +95,9 @@ def fit(
       ``"eval/<name>/ci95"``, one entry per validation.
 
     Raises:
-      ValueError: for a count that is not positive, ``eval_every`` without ``eval_sampler``, `EarlyStopping` without
-        validation, or ``chunk`` or ``guard`` beside ``step``.
+      TypeError: if ``state`` is no training state, or another argument is not of its type.
+      ValueError: for a count that is not positive, a state of another learner or optimizer, ``eval_every`` without
+        ``eval_sampler``, `EarlyStopping` without validation, or ``chunk`` or ``guard`` beside ``step``.
       Diverged: after ``max_skipped`` bad updates in a row, or at the end if every update was bad; of several seeds, if
         that holds for each of them.
 
@@ -108,7 +110,9 @@ def fit(
       >>> int(state.step), history["loss"].shape
       (10, (10,))
     """
+    check_is_state(state)
     _check_counts(num_steps=num_steps, tasks_per_step=tasks_per_step, log_every=log_every, eval_tasks=eval_tasks)
+    _check_counts(max_skipped=max_skipped)
     if eval_every is not None:
         _check_counts(eval_every=eval_every)
         if eval_sampler is None:
@@ -118,6 +122,8 @@ def fit(
         raise ValueError("`callbacks`: `EarlyStopping` needs validation: give `eval_sampler` and `eval_every`.")
     if step is not None and (chunk is not None or guard is not None):
         raise ValueError(f"`chunk={chunk}`, `guard={guard!r}` belong to `meta_step`: they do nothing beside `step`.")
+    if step is None:
+        _check_own_state(learner, sampler, optimizer, state)
     mesh = None if mesh is None else auto_mesh(mesh)
     step = step or _meta_step(learner, optimizer, chunk, mesh, shard, guard or "step")
     run = _runner(step, tasks_per_step, log_every, mesh)
@@ -289,7 +295,22 @@ def _why(updates: str) -> str:
     )
 
 
+def _check_own_state(learner: MetaLearner, sampler: Sampler, optimizer: optax.GradientTransformation, state: MetaState):
+    """Check that a state is one of this learner and optimizer."""
+    check_is_learner(learner)
+    check_is_optimizer(optimizer)
+    key = jax.random.key(0)
+    one = state if state.step.ndim == 0 else jax.eval_shape(lambda s: jax.tree.map(lambda a: a[0], s), state)
+    meta = jax.eval_shape(learner.init, key, jax.eval_shape(as_sampler(sampler), key))
+    check_same_shapes("state.meta", one.meta, meta, "The state is another learner's: make it by `jaxmeta.init`.")
+    opt_state = jax.eval_shape(optimizer.init, one.meta.params)
+    remedy = "The state is another optimizer's: give `fit` and `jaxmeta.init` the same one."
+    check_same_shapes("state.opt_state", one.opt_state, opt_state, remedy)
+
+
 def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
+        if not isinstance(value, int | np.integer) or isinstance(value, bool):
+            raise TypeError(f"`{name}` must be an integer, got {value!r}.")
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")

@@ -15,6 +15,7 @@ from .losses import LossFn, batch_loss, default_metrics
 from .paths import merge, partition
 from .rows import ignoring_hidden, minibatches, num_rows, predict_rows, take_rows
 from .types import Aux, Batch, Key, MetaInit, MetaLearner, MetaLoss, Model, PyTree, Task, Variables
+from .validation import check_is_model
 from .ways import count_ways, mask_ways
 
 __all__ = [
@@ -240,6 +241,7 @@ def descent(
 
 def init_model(model: Model) -> MetaInit:
     """Return the `init` of learners whose meta-parameters are the model's."""
+    check_is_model(model)
     return lambda key, task: model.init(key, task.support.x)
 
 

@@ -1,4 +1,4 @@
-"""Initialising, one outer step, and evaluation: the only place that batches tasks and derives keys.
+"""Initialise training, and make one outer step: the only place that batches tasks and derives keys.
 
 A task's identity is (seed, step, task index), never the number of devices or the size of a chunk: with
 ``k = fold_in(state.key, step)`` and ``k_data, k_learn = split(k)``, task ``i`` is drawn with
@@ -16,8 +16,9 @@ from jax.sharding import Mesh, PartitionSpec
 
 from .nonfinite import all_finite, by_task, of_kept, stays_finite
 from .parallel import Rule, check_mesh, gather, layout, mean_and_scatter, over_tasks, specs, task_axes
-from .types import Aux, Key, MetaLearner, MetaState, PyTree, Sampler, Task, Variables
-from .validation import check_task
+from .state_changes import changes, moved
+from .types import Aux, Batch, Key, MetaLearner, MetaState, PyTree, Sampler, Task, Variables
+from .validation import check_is_learner, check_is_optimizer, check_is_state, check_task
 
 _NO_SUPPORT = (
     "`task_or_sampler`: its tasks have no support set (`tasks.batches`), but the learner adapts to one. "
@@ -28,6 +29,7 @@ _NO_EXTRA = (
     "and `grad`. A line search needs `value_fn`, the loss at other parameters: take L-BFGS with `linesearch=None` and "
     "a `learning_rate`, or pass your own step to `fit(step=...)`."
 )
+_MODELS = "Models are made by `jaxmeta.from_linen(module)`, `jaxmeta.from_nnx(build)` or `jaxmeta.from_functions`."
 _VALUE = "mean loss"  # the metric by which the loss reaches the optimizer; it is not reported
 INIT_STEP = 2**32 - 1  # "step -1": its key is no training step's
 
@@ -35,17 +37,19 @@ INIT_STEP = 2**32 - 1  # "step -1": its key is no training step's
 def init(
     learner: MetaLearner, task_or_sampler: Task | Sampler, optimizer: optax.GradientTransformation, *, key: Key
 ) -> MetaState:
-    """The state before the first meta-step.
+    """Return the state before the first meta-step.
+
+    One task is drawn and checked, its values included, and the learner's loss on it is traced.
 
     Args:
-      learner: what to train.
+      learner: the learner to train.
       task_or_sampler: one task, or a sampler to draw one from, for its shapes.
       optimizer: the outer optimizer.
       key: a typed key; it stays in the state and everything random is derived from it. Keys ``[S]`` give
         the stacked states of S seeds, for `fit` to train at once.
 
     Raises:
-      TypeError: if ``key`` is not a typed key.
+      TypeError: if ``key`` is not a typed key, or another argument is not of its type.
       ValueError: if the task is malformed, or does not fit the learner (logits and ways, for instance).
 
     Example:
@@ -55,30 +59,84 @@ def init(
       >>> int(state.step)
       0
     """
+    check_is_learner(learner)
+    check_is_optimizer(optimizer)
     if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise TypeError(f"`key` must be a typed key, got {key!r}. Make one with `jax.random.key(0)`.")
-    is_task = isinstance(task_or_sampler, Task)
-    if is_task:
+    keys = jnp.moveaxis(jax.vmap(_init_keys)(key.reshape(-1)), 1, 0).reshape(2, *key.shape)
+    k_task, k_init = keys
+    if isinstance(task_or_sampler, Task):
         check_task(task_or_sampler)
-    source = task_or_sampler if is_task else as_sampler(task_or_sampler)
+        tasks, axis = task_or_sampler, None
+    else:
+        tasks, axis = _draw_checked(task_or_sampler, k_task), 0
+    example = tasks if axis is None or key.ndim == 0 else jax.tree.map(lambda a: a[0], tasks)
+    check_task(example)
 
-    def first(key: Key, source: Any) -> MetaState:
-        k_task, k_init = jax.random.split(jax.random.fold_in(key, INIT_STEP))
-        task = source if is_task else source(k_task)
-        check_task(task)
-        try:
-            meta = learner.init(k_init, task)
-            jax.eval_shape(learner.loss, meta, task, k_init)  # what does not fit is said here, before training
-        except AttributeError as error:
-            raise (ValueError(_NO_SUPPORT) if task.support is None else error) from None
+    def first(key: Key, k_init: Key, task: Task) -> MetaState:
+        meta = _checked_meta(learner, task, k_init, example)
         meta = jax.tree.map(lambda a: jnp.asarray(a, a.dtype), meta)  # weak types would change in training
         return MetaState(jnp.zeros((), jnp.int32), meta, optimizer.init(meta.params), key)
 
-    return jax.jit(first if key.ndim == 0 else jax.vmap(first, (0, None)))(key, source)
+    return jax.jit(first if key.ndim == 0 else jax.vmap(first, (0, 0, axis)))(key, k_init, tasks)
 
 
-def backprop(mean_loss: Callable) -> Callable:
-    """The default meta-gradient: exact, by differentiating through adaptation."""
+def _init_keys(key: Key) -> Key:
+    """Return the two keys of `init`: ``k_task, k_init``."""
+    return jax.random.split(jax.random.fold_in(key, INIT_STEP))
+
+
+def _draw_checked(sampler: Any, keys: Key) -> Task:
+    """Draw the task of one key, or of each, and check its type and shapes."""
+    if not callable(sampler):
+        raise TypeError(
+            f"`task_or_sampler` must be a `Task` or a sampler `key -> Task`, got {type(sampler).__name__}. "
+            "`jaxmeta.tasks.episodes(data, num_ways=5, num_shots=1, num_queries=15)` makes a sampler of classes."
+        )
+
+    def draw(source: Any, key: Key) -> Task:
+        task = source(key)
+        check_task(task)
+        return task
+
+    return jax.jit(draw if keys.ndim == 0 else jax.vmap(draw, (None, 0)))(as_sampler(sampler), keys)
+
+
+def _checked_meta(learner: MetaLearner, task: Task, key: Key, example: Task) -> Variables:
+    """Return the learner's first meta-parameters, after a trace of its loss and a check of the example's labels.
+
+    Errors of what does not fit are raised here, before training.
+    """
+    try:
+        meta = learner.init(key, task)
+        if not isinstance(meta, Variables):
+            kind = type(meta).__name__
+            raise TypeError(f"`learner.init` must return `Variables`, got {kind}. {_MODELS}")
+        jax.eval_shape(learner.loss, meta, task, key)
+    except AttributeError as error:
+        raise (ValueError(_NO_SUPPORT) if task.support is None else error) from None
+    check_task(example, num_ways=_num_outputs(learner, meta, task))
+    return meta
+
+
+def _num_outputs(learner: MetaLearner, meta: Variables, task: Task) -> int | None:
+    """Return the number of classes that the learner tells apart where the task's integer labels do not say it."""
+    query = task.query
+    if not isinstance(query, Batch) or query.ways is not None or not hasattr(query.y, "dtype"):
+        return None
+    if not jnp.issubdtype(query.y.dtype, jnp.integer):
+        return None
+
+    def predict(meta: Variables, task: Task) -> PyTree:
+        return learner.predict(meta, learner.adapt(meta, task.support), task.query.x)
+
+    outputs = jax.eval_shape(predict, meta, task)
+    fits = hasattr(outputs, "shape") and outputs.shape[:-1] == query.y.shape and outputs.shape[-1] > 1
+    return outputs.shape[-1] if fits else None
+
+
+def backprop(mean_loss: Callable[..., tuple[jax.Array, Aux]]) -> Callable[..., tuple[PyTree, Aux]]:
+    """Return the default meta-gradient: exact, by differentiating through adaptation."""
     return jax.grad(mean_loss, has_aux=True)
 
 
@@ -92,7 +150,7 @@ def meta_step(
     shard: Rule | None = None,
     guard: Literal["step", "task"] = "step",
 ) -> Callable[[MetaState, Task], tuple[MetaState, dict[str, jax.Array]]]:
-    r"""One outer step on a batch of tasks, as a pure function; jit it once.
+    r"""Return one outer step on a batch of tasks, as a pure function; jit it once.
 
     $\theta \leftarrow \theta - u\big(\nabla_\theta \frac{1}{T} \sum_t \ell_t(\theta)\big)$, with the optimizer's
     update $u$. An update with a gradient, metric or result that is not finite is left out whole, and counted in
@@ -131,6 +189,10 @@ def meta_step(
       >>> sorted(metrics)
       ['loss', 'mse', 'skipped']
     """
+    check_is_learner(learner)
+    check_is_optimizer(optimizer)
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"`chunk` must be at least 1 task, got {chunk}; None differentiates all tasks at once.")
     if guard not in ("step", "task"):
         raise ValueError(f"`guard` must be 'step' or 'task', got {guard!r}.")
     grad_fn = (gradient or backprop)(partial(_mean_loss, learner.loss))
@@ -139,6 +201,12 @@ def meta_step(
     update = optax.with_extra_args_support(optimizer).update
 
     def step(state: MetaState, tasks: Task) -> tuple[MetaState, dict[str, jax.Array]]:
+        check_is_state(state)
+        if not isinstance(tasks, Task):
+            raise TypeError(
+                f"`tasks` must be a `Task` of arrays [T, ...], got {type(tasks).__name__}. Stack a list of tasks by "
+                "`jax.tree.map(lambda *a: jnp.stack(a), *tasks)`."
+            )
         num_tasks = jax.tree.leaves(tasks)[0].shape[0]
         _, k_learn = step_keys(state)
         keys = task_keys(k_learn, num_tasks)
@@ -164,24 +232,24 @@ def meta_step(
 
 
 def _stay(state: MetaState, mesh: Mesh | None, shard: Rule | None) -> MetaState:
-    """The state, which lies on the mesh as before the step: nothing compiles again."""
+    """Keep the state on the mesh as it was before the step, so that nothing compiles again."""
     return state if mesh is None else jax.lax.with_sharding_constraint(state, layout(state, mesh, shard))
 
 
 def step_keys(state: MetaState) -> Key:
-    """The two keys of the state's step: ``k_data, k_learn``."""
+    """Return the two keys of the state's step: ``k_data, k_learn``."""
     return jax.random.split(jax.random.fold_in(state.key, state.step))
 
 
 def task_keys(key: Key, num_tasks: int) -> Key:
-    """One key per task from its global index, ``[T]``."""
+    """Return one key per task from its global index, ``[T]``."""
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_tasks))
 
 
 def draw_tasks(sampler: Sampler | Task, state: MetaState, num_tasks: int, mesh: Mesh | None = None) -> Task:
-    """The tasks of the state's step, stacked ``[T, ...]``; over a mesh each device draws its own.
+    """Return the tasks of the state's step, stacked ``[T, ...]``; over a mesh each device draws its own.
 
-    A stack in place of the sampler is these tasks already, come from the host.
+    A stack of tasks in place of the sampler is returned as it is: the host has prepared these tasks.
     """
     if isinstance(sampler, Task):
         return sampler
@@ -192,7 +260,7 @@ def draw_tasks(sampler: Sampler | Task, state: MetaState, num_tasks: int, mesh: 
 
 
 def as_sampler(source: Any) -> Any:
-    """A sampler as a pytree: a plain function ``key -> Task`` becomes one without leaves."""
+    """Return a sampler as a pytree: a plain function ``key -> Task`` becomes one without leaves."""
     is_leaf = jax.tree.leaves(source) == [source] if callable(source) else False
     return jax.tree_util.Partial(source) if is_leaf else source
 
@@ -204,20 +272,14 @@ def _mean_loss(loss: Callable, params: PyTree, state: PyTree, tasks: Task, keys:
 
 
 def _mean_aux(state: PyTree, aux: Aux) -> Aux:
-    """Of stacked episodes: floats of the state move by their mean change, counters agree, metrics are averaged.
-
-    Averaging the change, not the values, leaves an untouched state bit-equal. A running variance is the mean
-    variance within tasks.
-    """
-
-    def merge(old, new):
-        return old + (new - old[None]).mean(0) if jnp.issubdtype(new.dtype, jnp.inexact) else new[0]
-
-    return Aux(jax.tree.map(merge, state, aux.state), jax.tree.map(lambda m: m.mean(0), aux.metrics))
+    """Merge the stacked states and metrics of episodes: float state moves by its mean change, metrics are averaged."""
+    by = [change.mean(0) for change in changes(jax.tree.map(lambda a: a[None], state), aux.state)]
+    state = moved(state, jax.tree.map(lambda a: a[0], aux.state), by)
+    return Aux(state, jax.tree.map(lambda m: m.mean(0), aux.metrics))
 
 
 def _spread(mean_grad: Callable, mesh: Mesh | None, shard: Rule | None) -> Callable:
-    """The same over the devices of a mesh: gradients are averaged, what episodes leave is merged as between chunks."""
+    """Spread a mean gradient over the devices of a mesh: average gradients, merge states and metrics as for chunks."""
     if mesh is None:
         return mean_grad
     check_mesh(mesh)
@@ -227,13 +289,10 @@ def _spread(mean_grad: Callable, mesh: Mesh | None, shard: Rule | None) -> Calla
 
         def local(meta: Variables, tasks: Task, keys: Key) -> tuple[PyTree, Aux]:
             grads, aux = mean_grad(Variables(gather(meta.params, lie), meta.state), tasks, keys)
-            is_float = lambda a: jnp.issubdtype(a.dtype, jnp.inexact)
-            changes = jax.tree.map(lambda old, new: new - old if is_float(new) else 0.0, meta.state, aux.state)
-            everywhere = jax.tree.map(lambda _: PartitionSpec(), (changes, aux.metrics))
-            mean = partial(mean_and_scatter, specs=(lie, everywhere), axes=task_axes(mesh))
-            grads, (changes, metrics) = mean((grads, (changes, aux.metrics)))
-            state = jax.tree.map(lambda old, new, d: old + d if is_float(new) else new, meta.state, aux.state, changes)
-            return grads, Aux(state, metrics)
+            rest = changes(meta.state, aux.state), aux.metrics
+            all_specs = lie, jax.tree.map(lambda _: PartitionSpec(), rest)
+            grads, (by, metrics) = mean_and_scatter((grads, rest), all_specs, task_axes(mesh))
+            return grads, Aux(moved(meta.state, aux.state, by), metrics)
 
         everywhere = PartitionSpec()
         return over_tasks(local, mesh, Variables(lie, everywhere), (lie, everywhere))(meta, tasks, keys)

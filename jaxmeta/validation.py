@@ -8,7 +8,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from .types import Batch, ClassSet, PyTree, Task
+from .types import Batch, ClassSet, MetaLearner, MetaState, Model, PyTree, Task, Variables
 
 
 def check_task(task: Any, *, num_ways: int | None = None) -> None:
@@ -42,6 +42,120 @@ def check_task(task: Any, *, num_ways: int | None = None) -> None:
                 _check_values(f"task.{name}", batch, num_ways)
     if isinstance(task.query, Batch) and 0 in jnp.shape(jax.tree.leaves(task.query.y)[0]):
         raise ValueError("`task.query` has no examples, so there is nothing to predict. Give at least one query.")
+
+
+_WRAP = "`jaxmeta.from_linen(module)`, `jaxmeta.from_nnx(build)` and `jaxmeta.from_functions(init, apply)` make one"
+
+
+def check_is_learner(learner: Any) -> None:
+    """Check that an argument is a learner.
+
+    Raises:
+      TypeError: naming the type, and how a learner is made.
+
+    Example:
+      >>> check_is_learner("maml")
+      Traceback (most recent call last):
+      TypeError: `learner` must be a `MetaLearner`, got str. ...
+    """
+    if isinstance(learner, MetaLearner):
+        return
+    if isinstance(learner, Model):
+        raise TypeError("`learner` is a Model. Give it to an algorithm: `jaxmeta.maml(model, jaxmeta.losses.mse)`.")
+    if any(base.__module__.startswith("flax.") for base in type(learner).__mro__):
+        raise TypeError(
+            f"`learner` is a flax module, {type(learner).__name__}. An algorithm makes a learner of a Model, and "
+            f"{_WRAP}: `jaxmeta.maml(jaxmeta.from_linen(module), jaxmeta.losses.mse)`."
+        )
+    raise TypeError(
+        f"`learner` must be a `MetaLearner`, got {type(learner).__name__}. An algorithm makes one: "
+        "`jaxmeta.maml(model, jaxmeta.losses.mse)`."
+    )
+
+
+def check_is_optimizer(optimizer: Any) -> None:
+    """Check that an argument is an optax optimizer.
+
+    Raises:
+      TypeError: naming the type.
+
+    Example:
+      >>> check_is_optimizer(1e-3)
+      Traceback (most recent call last):
+      TypeError: `optimizer` must be an optax optimizer such as `optax.adam(1e-3)`, got float.
+    """
+    if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
+        raise TypeError(
+            f"`optimizer` must be an optax optimizer such as `optax.adam(1e-3)`, got {type(optimizer).__name__}."
+        )
+
+
+def check_is_state(state: Any) -> None:
+    """Check that an argument is a training state.
+
+    Raises:
+      TypeError: naming the type, and where a state comes from.
+
+    Example:
+      >>> check_is_state(Variables({}))
+      Traceback (most recent call last):
+      TypeError: `state` must be the training state, a `MetaState`, got Variables. ...
+    """
+    if not isinstance(state, MetaState):
+        whole = " That is `state.meta`: give the whole `state`." if isinstance(state, Variables) else ""
+        raise TypeError(
+            f"`state` must be the training state, a `MetaState`, got {type(state).__name__}.{whole} `jaxmeta.init` "
+            "makes one."
+        )
+
+
+def check_same_shapes(name: str, have: PyTree, want: PyTree, remedy: str) -> None:
+    """Check that two trees have leaves of the same names and shapes.
+
+    Args:
+      name: of the first tree, for the message.
+      have, want: the tree that was given, and one as it must be; arrays or their shapes.
+      remedy: the end of the message: whose tree is wanted, and what to do.
+
+    Raises:
+      ValueError: naming the leaves that differ.
+
+    Example:
+      >>> check_same_shapes("meta", {"w": jnp.ones(3)}, {"w": jnp.ones(4)}, "Give the learner's own.")
+      Traceback (most recent call last):
+      ValueError: `meta` does not fit: w has shape (3,) instead of (4,). Give the learner's own.
+    """
+
+    def shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {jax.tree_util.keystr(path, simple=True, separator="/"): jnp.shape(leaf) for path, leaf in leaves}
+
+    ours, theirs = shapes(have), shapes(want)
+    differ = [f"{path or name} is missing" for path in theirs if path not in ours]
+    differ += [f"{path or name} is not expected" for path in ours if path not in theirs]
+    differ += [
+        f"{path or name} has shape {ours[path]} instead of {shape}"
+        for path, shape in theirs.items()
+        if ours.get(path, shape) != shape
+    ]
+    if differ:
+        more = f" ... and {len(differ) - 4} more" if len(differ) > 4 else ""
+        raise ValueError(f"`{name}` does not fit: {', '.join(differ[:4])}{more}. {remedy}")
+
+
+def check_is_model(model: Any) -> None:
+    """Check that the argument of an algorithm is a Model.
+
+    Raises:
+      TypeError: naming the type, and how a Model is made.
+
+    Example:
+      >>> check_is_model(jnp.tanh)
+      Traceback (most recent call last):
+      TypeError: `model` must be a `Model`, got ...
+    """
+    if not isinstance(model, Model):
+        raise TypeError(f"`model` must be a `Model`, got {type(model).__name__}: {_WRAP}.")
 
 
 def check_disjoint(train: ClassSet, test: ClassSet, *, allow: str = "allow shared classes") -> None:

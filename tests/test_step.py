@@ -209,3 +209,54 @@ def test_an_outer_optimizer_that_needs_more_is_named():
     state = jm.init(learner, jax.tree.map(lambda a: a[0], tasks), optimizer, key=jax.random.key(0))
     with pytest.raises(TypeError, match="`optimizer` asks for an argument that .*value_fn"):
         jm.meta_step(learner, optimizer)(state, tasks)
+
+
+def _from_one(key):
+    task = classification(key)
+    return task._replace(query=task.query._replace(y=task.query.y + 1))
+
+
+def _without_ways(key):
+    task = _from_one(key)
+    return jax.tree.map(lambda a: a, Task(*(batch._replace(ways=None) for batch in task)))
+
+
+LINEN = jm.backbones.MLP((4,), num_outputs=3)
+MAML = build("maml", "classification")
+STATE = jm.init(MAML, classification, optax.adam(0.1), key=KEY)
+
+
+def _init(learner=MAML, source=classification, optimizer=optax.adam(0.1)):  # noqa: B008
+    return lambda: jm.init(learner, source, optimizer, key=KEY)
+
+
+def _fit(state, learner=MAML, sampler=classification, **sizes):
+    sizes = {"num_steps": 1, "tasks_per_step": 1, **sizes}
+    return lambda: jm.fit(learner, sampler, optax.adam(0.1), state, **sizes)
+
+
+@pytest.mark.parametrize(
+    "call, text",
+    [
+        (_init(source=_from_one), "`task.query.y` has labels from 1 to 3, but `ways` has length 3"),
+        (_init(source=_without_ways), "`task.query.y` has labels from 1 to 3, but there are 3 outputs"),
+        (_init(source=lambda key: tuple(classification(key))), "A task must be a `jaxmeta.Task`, got tuple"),
+        (_init(source=[classification]), "`task_or_sampler` must be .* got list"),
+        (_init(LINEN), "`learner` is a flax module, MLP"),
+        (_init(MODEL), "`learner` is a Model. Give it to an algorithm"),
+        (lambda: jm.maml(LINEN, jm.losses.cross_entropy), "`model` must be a `Model`, got MLP: .*from_linen"),  # type: ignore[arg-type]
+        (_init(optimizer=1e-3), "`optimizer` must be an optax optimizer .* got float"),
+        (lambda: jm.meta_step(LINEN, optax.sgd(0.1)), "`learner` is a flax module"),  # type: ignore[arg-type]
+        (lambda: jm.meta_step(MAML, optax.sgd(0.1), chunk=0), "`chunk` must be at least 1 task, got 0"),
+        (lambda: jm.meta_step(MAML, optax.sgd(0.1))(STATE.meta, stack(classification, 2)), "give the whole `state`"),
+        (lambda: jm.meta_step(MAML, optax.sgd(0.1))(STATE, [classification(KEY)]), "`tasks` must be .* got list"),
+        (_fit(STATE.meta), "give the whole `state`"),
+        (_fit(STATE, jm.meta_sgd(MODEL, jm.losses.cross_entropy)), "`state.meta` does not fit: .*another learner's"),
+        (_fit(STATE._replace(opt_state=optax.sgd(0.1).init(STATE.meta.params))), "another optimizer's: give `fit`"),
+        (_fit(STATE, num_steps=1.5), "`num_steps` must be an integer, got 1.5"),
+        (_fit(STATE, max_skipped=0), "`max_skipped` must be at least 1, got 0"),
+    ],
+)
+def test_usual_slips_are_named(call, text):
+    with pytest.raises((TypeError, ValueError), match=text):
+        call()
