@@ -69,7 +69,7 @@ def test_the_reference_has_every_public_name_once():
     names = {parameter.id.removeprefix("jaxmeta.") for parameter in public()}
     names |= {f"{name}.{n}" for name in MODULES for n in getattr(import_module(f"jaxmeta.{name}"), "__all__", ())}
     at_the_top = lambda name: (
-        name.split(".")[-1] in jm.__all__ and name.split(".")[0] in ("algorithms", "learner", "estimator")
+        name.split(".")[-1] in jm.__all__ and name.split(".")[0] in ("algorithms", "learner", "models", "estimator")
     )
     names = {name.split(".")[-1] if at_the_top(name) else name for name in names} | set(jm.__all__)
     missing = {name for name in names if name not in NAMED and name not in MODULES}

@@ -85,6 +85,20 @@ def test_predicting_in_batches_changes_nothing():
         FewShotClassifier(MLP, batch_size=0).fit(X, y)
 
 
+def test_a_prediction_does_not_depend_on_the_other_queries():
+    """BatchNorm of its own batch becomes that of the support set, and nothing compiles twice for that."""
+    X, y = blobs()
+    model = jm.from_linen(jm.backbones.MLP((8,), num_outputs=3, norm=True))
+    learner = jm.maml(model, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.1), num_steps=1)
+    classifier = FewShotClassifier(learner).fit(X, y)
+    together = classifier.predict_proba(X)
+    alone = np.concatenate([classifier.predict_proba(x[None]) for x in X])
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+    among_others = classifier.predict_proba(np.concatenate([X, 50 * X]))
+    np.testing.assert_allclose(among_others[: len(X)], together, atol=1e-5)
+    assert clone(classifier)._pure() is classifier._pure()
+
+
 def test_fewer_classes_than_the_head_has_outputs():
     X, y = blobs()
     net = jm.from_linen(jm.backbones.MLP((16,), num_outputs=4))

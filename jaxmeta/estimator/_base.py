@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from jaxmeta.models import inductive
 from jaxmeta.runs import Trained
 from jaxmeta.types import Batch, MetaLearner, Task, Variables
 
@@ -50,7 +51,7 @@ class FewShot(BaseEstimator):
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Name the way to keep an estimator, where pickle would fail on a learner's closures."""
         if self.learner is not None and not _copies_closures():
-            for function in self._pure():
+            for function in self._given():
                 if "<locals>" in getattr(function, "__qualname__", "<locals>"):
                     raise pickle.PicklingError(
                         "pickle cannot take a learner, which is made of closures. `estimator.save(path)` keeps it, and "
@@ -58,11 +59,15 @@ class FewShot(BaseEstimator):
                     )
         return super().__reduce_ex__(protocol)
 
-    def _pure(self) -> MetaLearner:
-        """Return the learner itself."""
+    def _given(self) -> MetaLearner:
+        """Return the learner as it was given."""
         if isinstance(self.learner, Trained):
             return self.learner.learner
         return self._default() if self.learner is None else self.learner
+
+    def _pure(self) -> MetaLearner:
+        """Return the learner whose predictions do not depend on one another through BatchNorm."""
+        return apart(self._given())
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
@@ -126,6 +131,12 @@ class FewShot(BaseEstimator):
         weight = padded(np.ones(len(x), np.float32))
         outputs = compiled(self._pure()).predict(self.meta_, self.adapted_, padded(x), weight=weight)
         return jax.tree.map(lambda array: np.asarray(array)[: len(x)], outputs)
+
+
+@lru_cache(maxsize=16)
+def apart(learner: MetaLearner) -> MetaLearner:
+    """Return the inductive learner; the same one for the same learner, so that nothing compiles twice."""
+    return inductive(learner)
 
 
 @lru_cache(maxsize=16)

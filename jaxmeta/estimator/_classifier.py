@@ -29,12 +29,15 @@ class FewShotClassifier(ClassifierMixin, FewShot):
     Examples get the dtype of training. Bytes (uint8) that are images are scaled to [0, 1]. With a learner of your own,
     integers stay integers, for token ids.
 
+    A prediction does not depend on the other examples of the call: BatchNorm that was trained with the statistics of
+    its batch uses those of the support set, as `jaxmeta.inductive` does. Learners that are transductive by their
+    algorithm (`soft_kmeans`) remain so.
+
     Args:
       learner: a `MetaLearner`, or the `Trained` that `jaxmeta.runs.load` returns; by default prototypes of the inputs
         themselves, the nearest class mean.
       meta: its meta-parameters, ``state.meta`` after `jaxmeta.fit`; by default random initial parameters.
-      batch_size: examples predicted at a time, to bound memory; by default all. Where predictions are transductive
-        (BatchNorm of the batch), they depend on what is predicted together.
+      batch_size: examples predicted at a time, to bound memory; by default all.
       random_state: seed of those random parameters.
 
     Attributes:

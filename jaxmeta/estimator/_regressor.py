@@ -25,6 +25,7 @@ class FewShotRegressor(RegressorMixin, FewShot):
     r"""A learned learner as a scikit-learn regressor: `fit` adapts to a few points.
 
     The prediction is the learner's output, $\hat y = f(\mathrm{adapt}(S), x)$, its mean where it is a Gaussian.
+    As for `FewShotClassifier`, a prediction does not depend on the other examples of the call.
 
     Args:
       learner: a `MetaLearner`, or the `Trained` that `jaxmeta.runs.load` returns; by default ridge regression on the
