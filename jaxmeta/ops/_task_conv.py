@@ -32,7 +32,7 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType
 
 from ._geometry import Geometry, channels_last, has_tasks, w_shape, x_shape, y_shape
-from ._lowerings import DENSE, GEMM, choose, loop
+from ._lowerings import run
 
 LOWERINGS = ("auto", "gemm", "loop", "native")
 
@@ -55,7 +55,8 @@ def conv_general_dilated(
 
     Made for flax: ``nn.Conv(..., conv_general_dilated=jaxmeta.ops.conv_general_dilated)``, linen or
     nnx; `from_linen` and `from_nnx` inject it into unmodified modules. Called without a `vmap` over
-    kernels, it compiles to exactly the stock operation, and so do its gradients.
+    kernels, it compiles to exactly the stock operation, and so do its gradients; but on a CPU to matrix
+    products over a few images at a time, where those are faster (see `set_lowering`).
 
     Floating-point convolutions in channels-last layout (``NHWC``, ``HWIO``; any number of spatial
     dimensions, any stride, padding, dilation, feature groups) are covered. Anything else is passed on to
@@ -91,12 +92,14 @@ def conv_general_dilated(
 
 
 def set_lowering(name: str) -> ExitStack:
-    """Chooses how convolutions with one kernel per task run, wherever they are traced from now on.
+    """Choose how convolutions run, wherever they are traced from now on.
 
     Args:
       name: ``"auto"``, by platform and shape from the measurements of ``benchmarks/task_conv.py``;
-        ``"gemm"``, patches and one batched matrix product; ``"loop"``, `lax.map` of what is best for a
-        single task; ``"native"``, the grouped convolution of plain `vmap`.
+        ``"gemm"``, patches of all images and one matrix product, batched over tasks; ``"loop"``, one task after the
+        other, and of a task a few images at a time; ``"native"``, exactly the operations of JAX: the stock convolution,
+        and under `vmap` over kernels a grouped one.
+
     Returns:
       A context manager that restores the previous choice, if used in ``with``.
 
@@ -168,16 +171,9 @@ ad.defbilinear(kernel_grad_p, lambda w, x, y, geo: to_x(y, w, geo=geo), lambda w
 def lower(i: int, platform: str | None, ctx, *args, geo: Geometry):
     """The rule of primitive `i` on one platform."""
 
-    def run(a, b):
-        if not has_tasks(a, geo):
-            return DENSE[i](a, b, geo)
-        devices = getattr(ctx.module_context.axis_context, "num_devices", 1)
-        name = choose(platform, devices, i, a, b, geo) if geo.lowering == "auto" else geo.lowering
-        if name == "native":
-            return jax.vmap(partial(DENSE[i], geo=geo))(a, b)
-        return GEMM[i](a, b, geo) if name == "gemm" else loop(i, a, b, geo)
-
-    return mlir.lower_fun(run, multiple_results=False)(ctx, *args)
+    devices = getattr(ctx.module_context.axis_context, "num_devices", 1)
+    rule = mlir.lower_fun(partial(run, platform, devices, i, geo=geo), multiple_results=False)
+    return rule(ctx, *args)
 
 
 # Batching.

@@ -13,6 +13,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxmeta.ops import conv_general_dilated, set_lowering
+from jaxmeta.ops._blocks import images_per_block
 
 LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 T, N, C, O = 3, 2, 4, 6  # noqa: E741
@@ -121,6 +122,39 @@ def test_maps_larger_than_the_cache(case, num_tasks, x64, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_one_kernel_for_all_in_blocks_of_images(case, x64, monkeypatch):
+    """Where tasks share the kernel, a CPU takes a few images at a time: here one, or as few as make enough rows."""
+    monkeypatch.setattr("jaxmeta.ops._blocks.BLOCK", 1)
+    ours, stock, x, w = setup(case)
+    x = jnp.concatenate([*x, jnp.sin(x[0, :1])])  # 7 images
+    expected = jax.jit(partial(derivatives, stock))(x, w[0])
+    for lowering in ("loop", "auto"):
+        with set_lowering(lowering):
+            assert_close(jax.jit(partial(derivatives, lambda x, w: ours(x, w)))(x, w[0]), expected)
+
+
+@pytest.mark.parametrize("num_images, block", [(7, 4), (8, 4), (9, 3), (3, 3)])
+def test_blocks_of_images(num_images, block, x64, monkeypatch):
+    """Four fit: of 7 images three are left over, 9 are divided evenly into blocks of three."""
+    ours, stock, x, w = setup("same")
+    monkeypatch.setattr("jaxmeta.ops._blocks.BLOCK", 4 * 7 * 6 * 3 * C * 8)
+    x = jnp.concatenate([*x, jnp.sin(x[0]), jnp.cos(x[0])])[:num_images]
+    assert images_per_block(num_images, w[0].shape, x.dtype, read_geometry(ours, x, w[0])) == block
+    assert_close(jax.jit(partial(derivatives, ours))(x, w[0]), jax.jit(partial(derivatives, stock))(x, w[0]))
+
+
+@pytest.mark.parametrize("lowering", ("gemm", "loop"))
+def test_one_kernel_for_all_in_bfloat16(lowering):
+    """Sums over blocks are in float32: half precision would lose what the later blocks add."""
+    ours, stock, x, w = setup("same", jnp.bfloat16)
+    x, w = jnp.ones((512, *x.shape[2:]), jnp.bfloat16), w[0]
+    kernel_grad = lambda f, x, w: jax.grad(lambda w: jnp.sum(f(x, w).astype(jnp.float32)))(w)
+    exact = kernel_grad(stock, x.astype(jnp.float32), w.astype(jnp.float32)).astype(jnp.bfloat16)
+    with set_lowering(lowering):
+        assert_close(kernel_grad(lambda x, w: ours(x, w), x, w), exact, 1e-2)
+
+
 @pytest.mark.parametrize("case", ("same", "stride_2", "groups"))
 def test_float32(case):
     ours, stock, x, w = setup(case, np.float32)
@@ -227,12 +261,17 @@ def test_eager_equals_jit(x64):
     assert_close(jax.vmap(ours)(x, w), jax.jit(jax.vmap(ours))(x, w))
 
 
+def read_geometry(f, x, w):
+    return jax.make_jaxpr(lambda x, w: f(x, w))(x, w).eqns[0].params["geo"]
+
+
 def compiled_text(f, *args, platforms=("cpu",)):
     return jax.jit(f).trace(*args).lower(lowering_platforms=platforms).as_text()
 
 
+@pytest.mark.parametrize("platform, lowering", [("cpu", "native"), ("cuda", "auto"), ("tpu", "auto")])
 @pytest.mark.parametrize("case", ("stride_2", "everything", "one_dimension"))
-def test_without_tasks_it_is_the_stock_convolution(case):
+def test_without_tasks_it_is_the_stock_convolution(case, platform, lowering):
     ours, stock, x, w = setup(case, np.float32)
 
     def both(f):
@@ -241,12 +280,22 @@ def test_without_tasks_it_is_the_stock_convolution(case):
 
         return run
 
-    assert compiled_text(both(ours), x[0], w[0]) == compiled_text(both(stock), x[0], w[0])
+    with set_lowering(lowering):
+        text = compiled_text(both(lambda x, w: ours(x, w)), x[0], w[0], platforms=(platform,))
+    assert text == compiled_text(both(stock), x[0], w[0], platforms=(platform,))
+
+
+def test_on_a_cpu_no_window_is_as_large_as_the_image():
+    """The kernel gradient of the stock operation is such a convolution, and several times slower than the others."""
+    ours, stock, x, w = setup("stride_2", np.float32)
+    gradient = lambda f: compiled_text(jax.grad(lambda w, x: jnp.sum(f(x, w) ** 2)), w[0], x[0])
+    assert gradient(stock).count("stablehlo.convolution") == 2
+    assert gradient(ours).count("stablehlo.convolution") == 1  # few channels: the output
 
 
 def test_shared_kernel_is_the_stock_convolution():
     ours, stock, x, w = setup("stride_2", np.float32)
-    text = compiled_text(jax.vmap(ours, (0, None)), x, w[0])
+    text = compiled_text(jax.vmap(ours, (0, None)), x, w[0], platforms=("tpu",))
     assert text.count("stablehlo.convolution") == 1 and "feature_group_count = 1 " in text
     assert text.count("stablehlo.transpose") == 0
 
