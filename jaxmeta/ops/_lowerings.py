@@ -124,13 +124,18 @@ def choose(platform: str | None, devices: int, i: int, a: jax.Array, b: jax.Arra
     devices share, so those get matrix products. So does a GPU, where they make whole meta-gradients 7 times as fast as
     grouped convolutions (`benchmarks/maml_speed.py`, H100); and all other platforms, by default and not by measurement.
 
-    With one kernel for all, on a CPU: blocks of images. The stock operation runs where a block would be slower: outputs
-    of images with few channels, and feature groups; and on every other platform, where it is the fastest.
+    With one kernel for all, on a CPU: a few images at a time. Kernel gradients always; outputs and input gradients
+    where the patches of an image fit into a block, and outputs only of 16 channels or more: elsewhere the stock
+    operation, which makes patches in cache by itself, is as fast or faster. It also runs feature groups, and all other
+    platforms. The choice does not depend on whether the convolution is inside a loop (`chunk`, `lax.map`): its blocks
+    are loops already.
     """
     channels = b.shape[-2] * geo.groups if i == 1 else a.shape[-1]
     if not has_tasks(a, geo):
-        few = i == 0 and channels < 16
-        return "native" if platform != "cpu" or devices > 1 or geo.groups > 1 or few else "loop"
+        if platform != "cpu" or devices > 1 or geo.groups > 1:
+            return "native"
+        row = math.prod(geo.out) * geo.kernel[-1] * channels * a.dtype.itemsize
+        return "loop" if i == 2 or (row <= _blocks.BLOCK and (i == 1 or channels >= 16)) else "native"
     if platform != "cpu" or devices > 1:
         return "gemm"
     size = a.shape[1] * math.prod(geo.out) * math.prod(geo.kernel) * channels * a.dtype.itemsize
