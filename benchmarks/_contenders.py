@@ -42,7 +42,7 @@ def outer_step(learner: jm.MetaLearner, data: dict, params, *, chunk: int | None
 
 def maml(work: Work, data: dict, params):
     """MAML: all tasks at once, on a CPU one at a time on each of the cores."""
-    model = jm.from_linen(Net(work, jm.ops.max_pool))
+    model = jm.from_linen(Net(work, max_pool=jm.ops.max_pool))
     learner = jm.maml(model, jm.losses.cross_entropy, inner_optimizer=optax.sgd(work.lr), num_steps=work.steps)
     return outer_step(learner, data, params, chunk=1 if jax.default_backend() == "cpu" else None)
 

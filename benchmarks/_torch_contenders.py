@@ -13,12 +13,12 @@ torch.backends.cudnn.allow_tf32 = False  # the same precision for all
 
 
 def to_torch(params) -> dict[str, torch.Tensor]:
-    turn = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
+    turn = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,), 0: ()}
     return {name: torch.tensor(a.transpose(turn[a.ndim]).copy(), device=DEVICE) for name, a in flatten(params).items()}
 
 
 def from_torch(params: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    turn = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+    turn = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,), 0: ()}
     return {name: a.detach().cpu().numpy().transpose(turn[a.ndim]) for name, a in params.items()}
 
 
@@ -53,14 +53,18 @@ def written_out(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> tor
     return (x - mean) * torch.rsqrt(var + 1e-5) * scale[:, None, None] + bias[:, None, None]
 
 
-def forward(p: dict[str, torch.Tensor], x: torch.Tensor, work: Work, norm: Callable = batch_norm) -> torch.Tensor:
+def embed(p: dict[str, torch.Tensor], x: torch.Tensor, work: Work, norm: Callable = batch_norm) -> torch.Tensor:
+    """The four blocks without the head."""
     for i in range(4):
         x = F.conv2d(x, p[f"conv{i}.kernel"], stride=1 if work.pool else 2, padding=1)
         x = norm(x, p[f"norm{i}.scale"], p[f"norm{i}.bias"])
         x = F.relu(x)
         x = F.max_pool2d(x, 2) if work.pool else x
-    x = x.movedim(1, -1).flatten(1) if work.pool else x.mean((2, 3))
-    return F.linear(x, p["head.kernel"], p["head.bias"])
+    return x.movedim(1, -1).flatten(1) if work.pool else x.mean((2, 3))
+
+
+def forward(p: dict[str, torch.Tensor], x: torch.Tensor, work: Work, norm: Callable = batch_norm) -> torch.Tensor:
+    return F.linear(embed(p, x, work, norm), p["head.kernel"], p["head.bias"])
 
 
 def task_loop(meta: dict[str, torch.Tensor], data: dict, episode: Callable[..., float]) -> Contender:

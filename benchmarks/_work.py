@@ -35,6 +35,7 @@ class Net(linen.Module):
     """Four blocks of stock flax, as a user would write them; padding as PyTorch has it."""
 
     work: Work
+    head: bool = True
     max_pool: Callable[[Any], Any] = partial(linen.max_pool, window_shape=(2, 2), strides=(2, 2))
 
     @linen.compact
@@ -46,7 +47,7 @@ class Net(linen.Module):
             x = linen.relu(linen.BatchNorm(use_running_average=False, name=f"norm{i}")(x))
             x = self.max_pool(x) if self.work.pool else x
         x = x.reshape(len(x), -1) if self.work.pool else x.mean((1, 2))
-        return linen.Dense(self.work.ways, name="head")(x)
+        return linen.Dense(self.work.ways, name="head")(x) if self.head else x
 
 
 def arrays(work: Work, seed: int = 0) -> dict[str, np.ndarray]:
