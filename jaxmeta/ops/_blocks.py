@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._geometry import Geometry, matmul, pad, taps, w_shape, windows, x_shape
+from ._geometry import Geometry, matmul, pad, taps, w_shape, windows
 
 BLOCK = 2**19  # bytes of the patches of a block; L2 caches have 512 KiB to 2 MiB per core
 
@@ -27,21 +27,21 @@ def rows(x: jax.Array, geo: Geometry) -> list[jax.Array]:
     return windows([jnp.concatenate(taps(pad(x, geo), last, geo), -1)], range(last), geo)
 
 
-def row_kernels(w: jax.Array, geo: Geometry) -> jax.Array:
-    """Return the kernel as one matrix for each of its rows, ``[rows, K * C, O]``."""
-    return w.reshape(-1, geo.kernel[-1] * w.shape[-2], w.shape[-1])
+def row_kernels(w: jax.Array, geo: Geometry) -> list[jax.Array]:
+    """Return one matrix for each row of the kernel, ``[K * C, O]``."""
+    return list(w.reshape(-1, geo.kernel[-1] * w.shape[-2], w.shape[-1]))
 
 
-def block_output(x: jax.Array, w: jax.Array, geo: Geometry) -> jax.Array:
+def block_output(x: jax.Array, kernels: list[jax.Array], geo: Geometry) -> jax.Array:
     """Return the outputs of a block of images."""
-    products = [matmul("...k,ko->...o", p, v, geo) for p, v in zip(rows(x, geo), row_kernels(w, geo), strict=True)]
+    products = [matmul("...k,ko->...o", p, w, geo) for p, w in zip(rows(x, geo), kernels, strict=True)]
     return reduce(jnp.add, products).astype(x.dtype)
 
 
-def block_input_grad(y: jax.Array, w: jax.Array, geo: Geometry) -> jax.Array:
+def block_input_grad(y: jax.Array, kernels: list[jax.Array], geo: Geometry) -> jax.Array:
     """Return the input gradient of a block of images."""
-    products = [matmul("...o,ko->...k", y, v, geo) for v in row_kernels(w, geo)]
-    x = jax.ShapeDtypeStruct(x_shape(y, w, geo), products[0].dtype)
+    products = [matmul("...o,ko->...k", y, w, geo) for w in kernels]
+    x = jax.ShapeDtypeStruct((len(y), *geo.size, len(kernels[0]) // geo.kernel[-1]), products[0].dtype)
     return jax.linear_transpose(partial(rows, geo=geo), x)(products)[0].astype(y.dtype)
 
 
@@ -57,12 +57,14 @@ def block_kernel_grad(x: jax.Array, y: jax.Array, geo: Geometry) -> jax.Array:
 
 def output(x: jax.Array, w: jax.Array, geo: Geometry) -> jax.Array:
     """Return the outputs, block by block."""
-    return map_blocks(lambda x: block_output(x, w, geo), x, images_per_block(len(x), w.shape, x.dtype, geo))
+    kernels = row_kernels(w, geo)  # outside of the loop
+    return map_blocks(lambda x: block_output(x, kernels, geo), x, images_per_block(len(x), w.shape, x.dtype, geo))
 
 
 def input_grad(y: jax.Array, w: jax.Array, geo: Geometry) -> jax.Array:
     """Return the input gradient, block by block."""
-    return map_blocks(lambda y: block_input_grad(y, w, geo), y, images_per_block(len(y), w.shape, y.dtype, geo))
+    kernels = row_kernels(w, geo)
+    return map_blocks(lambda y: block_input_grad(y, kernels, geo), y, images_per_block(len(y), w.shape, y.dtype, geo))
 
 
 def kernel_grad(x: jax.Array, y: jax.Array, geo: Geometry) -> jax.Array:
