@@ -18,6 +18,7 @@ from jaxmeta.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.relative_to(ROOT / "docs").as_posix(): path.read_text() for path in (ROOT / "docs").rglob("*.md")}
+WAY = PAGES["explanation/way_of_a_batch.md"]
 FENCE = re.compile(r"(?:^`(\w+\.py)`:\n\n)?^```python\n(.*?)^```", re.S | re.M)  # a block, and the file that it is
 BLOCKS = {name: FENCE.findall(text) for name, text in PAGES.items()}
 NAMED = re.findall(r"^::: jaxmeta\.(\S+)$", "\n".join(PAGES.values()), re.M)
@@ -139,3 +140,10 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert "98.1 ± 0.4" in (tmp_path / "results/accuracy.html").read_text()  # a table of benchmarks/results
     fetched = r"""<(?:script|link|img|iframe)[^>]*(?:src|href)="https?://"""
     assert not [page.name for page in tmp_path.rglob("*.html") if re.search(fetched, page.read_text())]
+
+
+def test_the_way_of_a_batch_names_files_that_exist_once():
+    files = re.findall(r"`([\w/]+(?:\.py)?)`", "\n".join(re.findall(r"^\| \d+ \| ([^|]+) \|", WAY, re.M)))
+    assert len(files) > 20 and len(files) == len(set(files))
+    package = ROOT / "jaxmeta"
+    assert [file for file in files if not ((package / file).exists() or (package / f"{file}.py").exists())] == []
