@@ -66,6 +66,13 @@ def test_the_code_of_a_page_runs_in_order(page):
         test()
 
 
+def home(name: str) -> str:
+    """Return an object's name in the module that defines it: ``rows.take_rows`` for ``learner.take_rows``."""
+    module, _, attribute = name.rpartition(".")
+    value = getattr(import_module(f"jaxmeta.{module}" if module else "jaxmeta"), attribute)
+    return f"{getattr(value, '__module__', '')}.{attribute}".removeprefix("jaxmeta.")
+
+
 def test_the_reference_has_every_public_name_once():
     names = {parameter.id.removeprefix("jaxmeta.") for parameter in public()}
     names |= {f"{name}.{n}" for name in MODULES for n in getattr(import_module(f"jaxmeta.{name}"), "__all__", ())}
@@ -73,7 +80,7 @@ def test_the_reference_has_every_public_name_once():
         name.split(".")[-1] in jm.__all__ and name.split(".")[0] in ("algorithms", "learner", "models", "estimator")
     )
     names = {name.split(".")[-1] if at_the_top(name) else name for name in names} | set(jm.__all__)
-    missing = {name for name in names if name not in NAMED and name not in MODULES}
+    missing = {name for name in names if not {name, home(name)} & {*NAMED, *MODULES}}
     assert not missing, f"no page of docs/reference says `::: jaxmeta.{sorted(missing)[0]}`: {sorted(missing)}"
     assert len(NAMED) == len(set(NAMED))
 
