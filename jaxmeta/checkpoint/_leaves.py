@@ -1,18 +1,23 @@
-"""What both kinds of checkpoints share: leaves by name, and what is said when they are not those that were expected."""
+"""Leaves of checkpoints by name, and errors for leaves that are not the expected ones."""
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from ..storage import is_remote
 from ..types import PyTree
+
+FREE, MOST_RATIO = 64 << 20, 20
 
 
 def by_name(tree: PyTree) -> dict[str, Any]:
-    """The leaves by their path.
+    """Return the leaves by their path.
 
     Example:
       >>> by_name({"head": {"bias": 1.0}})
@@ -22,11 +27,11 @@ def by_name(tree: PyTree) -> dict[str, Any]:
     return {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def check_leaves(folder: Any, found: Mapping, wanted: Mapping) -> None:
-    """Names the leaves that tell two models apart.
+def check_leaves(folder: Any, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Check that two sets of leaves agree.
 
     Raises:
-      ValueError: if there are any.
+      ValueError: naming the leaves that differ.
     """
     differ = [f"missing: {name}" for name in wanted if name not in found]
     differ += [f"unexpected: {name}" for name in found if name not in wanted]
@@ -41,6 +46,24 @@ def check_leaves(folder: Any, found: Mapping, wanted: Mapping) -> None:
         )
 
 
+def check_size(folder: Any, found: Mapping[str, Any]) -> None:
+    """Refuse arrays that are far larger than their files: compressed zeros fill the memory with a few bytes.
+
+    Trained parameters compress by little. Up to `FREE` bytes, any ratio is accepted.
+
+    Raises:
+      ValueError: naming both sizes.
+    """
+    if is_remote(folder):
+        return
+    total = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in found.values())
+    stored = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+    if total > max(FREE, MOST_RATIO * stored):
+        raise ValueError(
+            f"`path`: {str(folder)!r} claims arrays of {total:,} bytes in files of {stored:,}; it is not read."
+        )
+
+
 def damaged(folder: Any, error: Exception) -> str:
     return f"`path`: the checkpoint {str(folder)!r} is damaged or cut short ({first_line(error)!r})."
 
@@ -51,7 +74,7 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """orbax logs every file it touches: it is told to speak of nothing, and its errors are raised anyway."""
+    """Silence orbax, which logs every file it touches; its errors are raised all the same."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -1,6 +1,6 @@
-"""What was learned, to ship and to start from.
+"""Meta-parameters, to ship and to start from.
 
-A checkpoint is a folder: ``arrays`` (orbax) and ``checkpoint.json``, which says which format it is.
+A checkpoint is a folder: ``arrays`` (orbax) and ``checkpoint.json``, which holds the format and the name of the arrays.
 """
 
 import json
@@ -17,22 +17,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..storage import absolute, as_path, is_remote, write_bytes
+from ..storage import absolute, as_path, check_tree, is_remote, read_json, write_bytes
 from ..types import Variables
-from ._leaves import by_name, check_leaves, damaged, quiet
+from ._leaves import by_name, check_leaves, check_size, damaged, first_line, quiet
 
 FORMAT = 1
 _ABOUT, _ARRAYS = "checkpoint.json", "arrays"
 
 
-def save(path: str | os.PathLike, meta: Variables) -> None:
-    """Writes a learner's meta-parameters, entirely or not at all; an older checkpoint of that name is replaced.
+def save(path: str | os.PathLike[str], meta: Variables) -> None:
+    """Write a learner's meta-parameters, entirely or not at all; an older checkpoint of that name is replaced.
 
     Of several processes, all of which may call it, the first one writes.
 
     Args:
       path: the folder to make; ``gs://...`` is fine.
-      meta: what `fit` leaves in ``state.meta``.
+      meta: the meta-parameters, such as ``state.meta``.
 
     Raises:
       ValueError: if ``path`` exists and is not a checkpoint, or ``meta`` holds no arrays.
@@ -51,19 +51,21 @@ def save(path: str | os.PathLike, meta: Variables) -> None:
         return
     if target.exists() and not _may_replace(target):
         raise ValueError(f"`path`: {str(path)!r} exists and is not a checkpoint; it is left as it is. Choose another.")
-    if is_remote(target):
+    if is_remote(target) or (target.is_dir() and any(target.iterdir())):
         return _write_beside(target, leaves)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         _write(temporary, _ARRAYS, leaves)
-        _take_name(temporary, target)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OSError(f"{str(target)!r} could not be written ({first_line(error)}). Make room there.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def restore(path: str | os.PathLike, like: Variables, *, only: Callable[[str], bool] | None = None) -> Variables:
-    """Reads meta-parameters into the structure of ``like``.
+def restore(path: str | os.PathLike[str], like: Variables, *, only: Callable[[str], bool] | None = None) -> Variables:
+    """Read meta-parameters into the structure of ``like``.
 
     Args:
       path: a folder that `save` made.
@@ -78,6 +80,7 @@ def restore(path: str | os.PathLike, like: Variables, *, only: Callable[[str], b
         another model's: then the leaves that differ are named.
     """
     folder, mine = absolute(as_path(path)), by_name(like)
+    check_tree(folder)
     arrays = folder / _arrays_of(folder)
     wanted = {name: leaf for name, leaf in mine.items() if only is None or only(name)}
     if not wanted:
@@ -87,6 +90,7 @@ def restore(path: str | os.PathLike, like: Variables, *, only: Callable[[str], b
             found = checkpointer.metadata(arrays).item_metadata.tree
         except Exception as error:  # orbax and tensorstore raise a dozen types on damaged files
             raise ValueError(damaged(folder, error)) from error
+        check_size(folder, found)
         check_leaves(folder, found if only is None else {n: leaf for n, leaf in found.items() if only(n)}, wanted)
         try:
             shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in found.items()}
@@ -99,7 +103,7 @@ def restore(path: str | os.PathLike, like: Variables, *, only: Callable[[str], b
 
 
 def _may_replace(target: Path) -> bool:
-    """A checkpoint, an empty folder, and in an object store what a killed `save` has left."""
+    """Return whether a folder is a checkpoint, empty, or what a killed `save` has left in an object store."""
     if (target / _ABOUT).is_file():
         return True
     inside = list(target.iterdir()) if target.is_dir() else [target]
@@ -107,7 +111,7 @@ def _may_replace(target: Path) -> bool:
 
 
 def _write(folder: Path, arrays: str, leaves: dict[str, np.ndarray]) -> None:
-    """What makes it a checkpoint comes last."""
+    """Write the arrays, and last the file that makes the folder a checkpoint."""
     with _orbax() as checkpointer:
         checkpointer.save(folder / arrays, leaves)
     elsewhere = {} if arrays == _ARRAYS else {"arrays": arrays}
@@ -116,22 +120,31 @@ def _write(folder: Path, arrays: str, leaves: dict[str, np.ndarray]) -> None:
 
 
 def _write_beside(target: Path, leaves: dict[str, np.ndarray]) -> None:
-    """An object store renames nothing: arrays come under a name of their own, and one small file then says which."""
+    """Write arrays under a new name; then one small file, replaced in one instant, names them.
+
+    A folder cannot replace a folder that has content, and an object store renames nothing. Here one of the two
+    checkpoints is whole at every instant; what a killed `save` left is removed.
+    """
     arrays = f"{_ARRAYS}-{uuid.uuid4().hex}"
-    _write(target, arrays, leaves)
+    try:
+        _write(target, arrays, leaves)
+    except OSError as error:
+        raise OSError(
+            f"{str(target)!r} could not be written ({first_line(error)}); the checkpoint before is whole."
+        ) from error
     older: Any = [path for path in target.iterdir() if path.name.startswith(_ARRAYS) and path.name != arrays]
     for path in older:
-        path.rmtree()
+        path.rmtree() if is_remote(target) else shutil.rmtree(path, ignore_errors=True)
 
 
 def _arrays_of(folder: Path) -> str:
-    """The name of the arrays in a checkpoint, whose format is checked."""
+    """Check the format of a checkpoint and return the name of its arrays."""
     if not folder.is_dir():
         raise ValueError(f"`path`: there is no checkpoint at {str(folder)!r}. Check the path.")
     try:
-        about = json.loads((folder / _ABOUT).read_text())
+        about = read_json(folder / _ABOUT)
         version, arrays = about["format"], str(about.get("arrays", _ARRAYS))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"`path`: {str(folder)!r} is not a checkpoint of jaxmeta: its {_ABOUT} is missing or damaged ({error!r})."
         ) from error
@@ -145,18 +158,9 @@ def _arrays_of(folder: Path) -> str:
     return arrays
 
 
-def _take_name(temporary: Path, target: Path) -> None:
-    """A folder cannot replace a folder that has content: the old one steps aside first."""
-    aside = temporary.with_suffix(".old")
-    if target.exists():
-        os.replace(target, aside)
-    os.replace(temporary, target)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
 @contextmanager
-def _orbax() -> Iterator:
-    """A checkpointer of this process alone: of several, the first writes, and each reads for itself."""
+def _orbax() -> Iterator[Any]:
+    """Yield a checkpointer of this process alone: of several, the first writes, and each reads for itself."""
     import orbax.checkpoint as ocp
 
     me = jax.process_index()

@@ -1,4 +1,4 @@
-"""The state of training, saved every so many steps in the background; a run that was killed goes on from the newest."""
+"""The state of training, saved every so many steps in the background; a killed run resumes from the newest."""
 
 import logging
 from collections.abc import Callable
@@ -11,21 +11,25 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..parallel import Rule, layout
-from ..storage import as_path, is_remote
+from ..storage import as_path, check_tree, is_remote
 from ..types import MetaState
-from ._leaves import by_name, check_leaves, damaged, first_line, quiet
+from ._leaves import by_name, check_leaves, check_size, damaged, first_line, quiet
 
 FORMAT = 1
 _TMP = ".orbax-checkpoint-tmp"  # the ending of a folder that orbax has not finished
 
 
+class Damaged(ValueError):
+    """A checkpoint cannot be read."""
+
+
 @dataclass
 class Keeper:
-    """A callback for `fit`, made by `keep`: saves, and gives back the newest state.
+    """A callback for `fit`, made by `keep`: save the state, and restore the newest.
 
     Attributes:
-      folder: where the checkpoints lie, each in a folder named by its step.
-      every: steps between two of them.
+      folder: of the checkpoints, each in a folder named by its step.
+      every: steps between two checkpoints.
       best: the validation metric whose best checkpoint is kept beside the newest, or None.
     """
 
@@ -34,9 +38,10 @@ class Keeper:
     best: str | None = None
     _manager: Any = field(default=None, repr=False)
     _saved: int = field(default=0, repr=False)
+    _damaged: list[int] = field(default_factory=list, repr=False)
 
     def due(self, progress: Any) -> bool:
-        """Whether this call of the callback saves, for those who write something that has to be there before."""
+        """Return whether this call of the callback will save, for files that must be written before."""
         crossed = progress.step // self.every > self._saved // self.every
         scored = self.best is not None and progress.estimates is not None
         return crossed or scored or progress.step == progress.num_steps
@@ -47,7 +52,7 @@ class Keeper:
             self.save(progress.state, means)
 
     def save(self, state: MetaState, metrics: dict[str, float] | None = None) -> None:
-        """Saves this very state, if it is not there yet; returns once its arrays are copied.
+        """Save a state, unless its step is saved already; return once its arrays are copied.
 
         Raises:
           OSError: if this or the checkpoint before could not be written; those before are whole.
@@ -57,52 +62,73 @@ class Keeper:
         step = int(np.max(state.step))
         if step == self._saved:
             return
+        for newer in self._damaged:  # else orbax would not save an older step than its newest
+            self._say(lambda step=newer: self._manager.delete(step), newer)
+        self._damaged = []
         leaves = {name: jnp.copy(leaf) for name, leaf in by_name(_plain(state)).items()}  # `fit` reuses its buffers
         how: dict[str, Any] = {"metrics": metrics or None, "custom_metadata": {"format": FORMAT}}
         self._say(lambda: self._manager.save(step, args=ocp.args.StandardSave(leaves), **how), step)
         self._saved = step
 
     def restore(self, like: MetaState, *, mesh: Mesh | None = None, shard: Rule | None = None) -> MetaState | None:
-        """The newest state in the structure of ``like``, laid out for ``mesh`` and ``shard``; None if there is none.
+        """Return the newest state in the structure of ``like``, laid out for ``mesh`` and ``shard``; None without one.
 
-        It does not matter over which devices the state was spread when it was saved.
+        It does not matter over which devices the state was spread when it was saved. If the newest checkpoint is
+        damaged, the newest whole one is returned, and a warning is logged; the next save replaces the damaged ones.
 
         Raises:
-          ValueError: if the checkpoint is damaged, of an unknown format, or another learner's or optimizer's.
+          ValueError: if every checkpoint is damaged; or if one is of an unknown format, or another learner's or
+            optimizer's.
         """
+        self._warn_of_unfinished()
+        first: Damaged | None = None
+        for step in reversed(self.steps()):
+            try:
+                state = self._read(step, like, mesh, shard)
+            except Damaged as error:
+                first = first or error
+                continue
+            if first is not None:
+                logging.getLogger("jaxmeta").warning("%s Continuing from the whole one of step %d.", first, step)
+                self._damaged = [newer for newer in self.steps() if newer > step]
+            self._saved = step
+            return state
+        if first is not None:
+            raise first
+        return None
+
+    def _read(self, step: int, like: MetaState, mesh: Mesh | None, shard: Rule | None) -> MetaState:
         import orbax.checkpoint as ocp
 
-        self._warn_of_unfinished()
-        step = self._manager.latest_step()
-        if step is None:
-            return None
         folder, wanted = f"{self.folder}/{step}", by_name(_abstract(_plain(like), mesh, shard))
+        check_tree(as_path(folder))
         with quiet():
             try:
                 about, found = self._manager.metadata(step), self._manager.item_metadata(step).tree
+                version = (about.custom_metadata or {}).get("format")
             except Exception as error:  # orbax and tensorstore raise a dozen types on damaged files
-                raise ValueError(damaged(folder, error)) from error
-            _check_format(folder, (about.custom_metadata or {}).get("format"))
+                raise Damaged(damaged(folder, error)) from error
+            _check_format(folder, version)
+            check_size(folder, found)
             check_leaves(folder, found, wanted)
             try:
                 leaves = self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
             except Exception as error:
-                raise ValueError(damaged(folder, error)) from error
-        self._saved = step
+                raise Damaged(damaged(folder, error)) from error
         # As if made here: orbax commits arrays to a device, and jit would compile everything once more for those.
         free = (lambda leaf: leaf) if mesh is not None else (lambda leaf: jnp.asarray(np.asarray(leaf)))
         return _keyed(jax.tree.unflatten(jax.tree.structure(like), [free(leaves[name]) for name in wanted]), like)
 
     def steps(self) -> list[int]:
-        """The steps of which there is a checkpoint, in rising order."""
+        """Return the steps that have a checkpoint, in rising order."""
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
-        """The step with the best metric, or None."""
+        """Return the step with the best metric, or None."""
         return self._manager.best_step() if self.best else None
 
     def close(self) -> None:
-        """Waits until everything is written.
+        """Wait until everything is written.
 
         Raises:
           OSError: if it could not be.
@@ -138,7 +164,7 @@ def keep(
     best: str | None = None,
     mode: Literal["max", "min"] = "max",
 ) -> Keeper:
-    """A callback of `fit` that saves the whole state: parameters, the optimizer's state, step and key.
+    """Return a callback of `fit` that saves the whole state: parameters, the optimizer's state, step and key.
 
     A checkpoint appears under its name only when all of it is written. `fit` from a restored state equals `fit` in one
     go, bit for bit on the same devices. With several processes all of them take part, over one folder that all see.
@@ -192,7 +218,7 @@ def _policy(max_to_keep: int, best: str | None, mode: str) -> Any:
 
 
 def _plain(state: MetaState) -> MetaState:
-    """Keys as the integers they are made of."""
+    """Return the state with its key as integers."""
     return state._replace(key=jax.random.key_data(state.key))
 
 

@@ -13,6 +13,7 @@ from jaxmeta.datasets._folder import read_folder, read_named
 from jaxmeta.runs._json import plain
 from jaxmeta.storage import absolute, write_bytes
 
+from ._flags import Call, parse
 from ._folder import Folder
 from ._sources import shown
 
@@ -35,9 +36,9 @@ class Predictions(NamedTuple):
         return [self.classes[best] for best in self.probabilities.argmax(1)]
 
 
-def adapt(args: list[str]) -> int:
-    """Reads the flags and returns the exit code."""
-    return tyro.cli(_adapt, prog="jaxmeta adapt", args=args)
+def adapt(args: list[str]) -> Call:
+    """Read the flags."""
+    return parse(_adapt, "jaxmeta adapt", args)
 
 
 def _adapt(

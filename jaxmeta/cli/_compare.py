@@ -13,15 +13,16 @@ from jaxmeta.runs._json import plain
 from jaxmeta.runs._records import Record, clean, headline, read_record
 from jaxmeta.storage import is_remote, write_whole
 
+from ._flags import Call, parse
 from ._folder import Folder
 
 SUFFIXES = (".png", ".pdf", ".svg")
 MOST_COLUMNS = 4  # of arguments that differ, beside the others
 
 
-def compare(args: list[str]) -> int:
-    """Reads the flags and returns the exit code."""
-    return tyro.cli(_compare, prog="jaxmeta compare", args=args)
+def compare(args: list[str]) -> Call:
+    """Read the flags."""
+    return parse(_compare, "jaxmeta compare", args)
 
 
 def _compare(

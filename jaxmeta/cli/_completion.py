@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import tyro
 
+from ._flags import Call, parse
+
 Shell = Literal["bash", "zsh", "fish"]
 Flags = dict[str, tuple[str, ...]]  # each flag, and the values it takes where these are few
 
@@ -43,11 +45,9 @@ end
 """
 
 
-def completion(args: list[str]) -> int:
-    """Parse the shell's name, print its script, and return the exit code."""
-    from ._flags import parse
-
-    return parse(_completion, "jaxmeta completion", args).run()
+def completion(args: list[str]) -> Call:
+    """Read the shell's name."""
+    return parse(_completion, "jaxmeta completion", args)
 
 
 def _completion(shell: Annotated[Shell, tyro.conf.Positional]) -> int:
@@ -88,7 +88,7 @@ def table() -> dict[tuple[str, ...], Flags]:
         for name, recipe in RECIPES.items():
             found[command, name] = flags(own) | flags(recipe.function)
         found[(command,)] = found[command, DEFAULT] | {"": tuple(RECIPES)}
-    found["train",] |= flags(_train.resume) | flags(_train.again)
+    found["train",] |= flags(_train._resume) | {"--again": ()}
     return found
 
 

@@ -12,6 +12,7 @@ from jaxmeta.datasets import _registry
 from jaxmeta.datasets._registry import DATASETS
 from jaxmeta.runs._names import near
 
+from ._flags import Call, parse
 from ._grid import draw_grid
 from ._plan import size
 from ._sources import Found, Source, open_source, read_all, shown
@@ -32,14 +33,18 @@ cifar_fs, fc100, miniimagenet, tieredimagenet, cub, or one of TFDS. `jaxmeta dat
 """
 
 
-def data(args: list[str]) -> int:
-    """Run one of the four and returns the exit code."""
+def data(args: list[str]) -> Call:
+    """Read the flags of one of the four."""
     if not args or args[0] in ("-h", "--help"):
-        print(_HELP, end="")
-        return 0
+        return Call(_help, (), {})
     if args[0] not in ACTIONS:
         raise ValueError(f"there is no `jaxmeta data {args[0]}`; {near(args[0], ACTIONS)}")
-    return tyro.cli(ACTIONS[args[0]], prog=f"jaxmeta data {args[0]}", args=args[1:])
+    return parse(ACTIONS[args[0]], f"jaxmeta data {args[0]}", args[1:])
+
+
+def _help() -> int:
+    print(_HELP, end="")
+    return 0
 
 
 def fetch(name: What, /, *, data_dir: str | None = None) -> int:

@@ -1,6 +1,6 @@
-"""``jaxmeta evaluate``: measures a run folder again."""
+"""``jaxmeta evaluate``: measure a run folder again."""
 
-import json
+import json as jsonlib
 from typing import Annotated, Literal
 
 import jax
@@ -8,19 +8,21 @@ import tyro
 
 from jaxmeta import checkpoint, runs
 from jaxmeta.recipes import Experiment
+from jaxmeta.runs import Measuring
 from jaxmeta.runs._config import PARAMS
 from jaxmeta.runs._json import plain
-from jaxmeta.runs._measure import measure
+from jaxmeta.runs._trained import check_data_dir
 from jaxmeta.step import init
 
-from ._folder import Folder
-from ._progress import show_measuring
-from ._results import table
+from ._flags import Call, parse
+from ._folder import Folder, own_recipe
+from ._progress import Display
+from ._results import console, table
 
 
-def evaluate(args: list[str]) -> int:
-    """Reads the flags and returns the exit code."""
-    return tyro.cli(_evaluate, prog="jaxmeta evaluate", args=args)
+def evaluate(args: list[str]) -> Call:
+    """Read the flags."""
+    return parse(_evaluate, "jaxmeta evaluate", args)
 
 
 def _evaluate(
@@ -30,29 +32,46 @@ def _evaluate(
     split: Literal["test", "val"] = "test",
     num_inner_steps: int | None = None,
     data_dir: str | None = None,
+    recipe: str | None = None,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> int:
-    """Measures what a run has learned, beside its baselines, on tasks of classes it has not seen.
+    """Measure a trained run, beside its baselines, on tasks of classes it has not seen.
 
     Args:
       run: a run folder that `jaxmeta train` made.
       num_tasks: tasks to measure on; the first ones are those of training's own measurement.
       split: classes held out to the end, or those of validation.
       num_inner_steps: steps of adaptation; those of the recipe by default.
-      data_dir: where the data is, if not where it was in training.
+      data_dir: the data's folder. The one that the run names is not opened unasked.
+      recipe: your own recipe, my_file.py:my_function, if the run was trained by one; its code is run.
       json: print JSON in place of the table.
     """
-    experiment, config = runs.build(run, data_dir)
+    experiment, config = runs.build(run, data_dir, own_recipe(recipe))
+    check_data_dir(run, config, data_dir, "names the data that the run was trained on")
     if num_inner_steps is not None:
         experiment = _with_steps(experiment, num_inner_steps)
     sampler = experiment.test if split == "test" else experiment.val
     if sampler is None:
         raise ValueError("`--split val`: this run has no validation tasks, it was trained on those classes too.")
-    initial = init(experiment.learner, experiment.train, experiment.optimizer, key=jax.random.key(config.seed)).meta
-    meta = checkpoint.restore(run / PARAMS, initial)
-    with show_measuring(num_tasks, stderr=json) as say:
-        rows = measure(experiment, meta, initial, sampler, num_tasks, say=say)
-    _print(rows, experiment.published, as_json=json)
+    learner, key = experiment.learner, jax.random.key(config.seed)
+    like = jax.eval_shape(learner.init, key, config.task or experiment.example)
+    meta = checkpoint.restore(run / PARAMS, like)  # before anything of this size is made
+    initial = init(learner, experiment.train, experiment.optimizer, key=key).meta
+    with Display(stderr=json) as display:
+        rows = runs.measure(
+            experiment,
+            meta,
+            initial=initial,
+            sampler=sampler,
+            num_tasks=num_tasks,
+            progress=lambda name: display(Measuring(name, num_tasks)),
+        )
+    if json:
+        print(
+            jsonlib.dumps(plain({"rows": [row._asdict() for row in rows], "published": experiment.published}), indent=2)
+        )
+    else:
+        console().print(table(rows, experiment.published))
     return 0
 
 
@@ -62,12 +81,3 @@ def _with_steps(experiment: Experiment, num_inner_steps: int) -> Experiment:
     if num_inner_steps < 1:
         raise ValueError(f"`--num-inner-steps` must be at least 1, got {num_inner_steps}; 0 steps are always shown.")
     return experiment._replace(test_steps=(num_inner_steps,))
-
-
-def _print(rows: list, published: str, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(plain({"rows": rows, "published": published}), indent=2))
-        return
-    from rich.console import Console
-
-    Console(markup=False, emoji=False, highlight=False).print(table(rows, published))

@@ -4,13 +4,12 @@ import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
 import tyro
 
-from jaxmeta.arguments import arguments_of, check, complaint, flat, grouped, shown
+from jaxmeta.arguments import check, complaint, flat, grouped, shown
 from jaxmeta.recipes import RECIPES, Recipe, find
 
 DEFAULT = next(iter(RECIPES))
@@ -105,25 +104,22 @@ def read_for(
     return flags, check(recipe, flat(recipe, given), named=flag)
 
 
-@contextmanager
-def naming_flags(recipe: Recipe) -> Iterator[None]:
-    """Name flags in place of arguments in errors about what a recipe was given."""
-    try:
-        yield
-    except ValueError as error:
-        text = in_flags(str(error), [*arguments_of(recipe), "accumulate"])
-        raise (error if text == str(error) else ValueError(text)) from error
-
-
-def in_flags(text: str, names: Iterable[str]) -> str:
-    """Return a message about arguments with the names of their flags.
+def in_flags(text: str, flags: Iterable[str]) -> str:
+    """Return a message of the library with the flags of a command in place of arguments.
 
     Example:
-      >>> in_flags("`num_ways` is 0; see `draw`.", ["num_ways"])
-      '`--num-ways` is 0; see `draw`.'
+      >>> in_flags("`num_ways` is 0; see `draw` and `download=True`.", ["--num-ways", "--download"])
+      '`--num-ways` is 0; see `draw` and `--download`.'
     """
-    known = set(names)
-    return re.sub(r"`(\w+)`", lambda match: flag(match[1]) if match[1] in known else match[0], text)
+    known, other = set(flags) - {""}, {"folder": "--out"}  # the library's word for what the flag names
+
+    def spelled(match: re.Match[str]) -> str:
+        name, value = match.group(1), (match.group(2) or "").removesuffix("=True").replace("=", " ", 1)
+        own = f"--{name.replace('_', '-')}"
+        word = own if own in known else other.get(name, "")
+        return f"`{word}{value}`" if word in known else match.group()
+
+    return re.sub(r"`([a-z]\w*)(=[^`]*)?`", spelled, text)
 
 
 def _collector(function: Callable[..., Any]) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:

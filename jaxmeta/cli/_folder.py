@@ -1,10 +1,11 @@
-"""The type of a flag that names a run folder, on this machine or in an object store."""
+"""Flags that name a run folder, on this machine or in an object store, and the recipe of its run."""
 
 from pathlib import Path
 from typing import Annotated
 
 from tyro.constructors import PrimitiveConstructorSpec
 
+from jaxmeta.recipes import Recipe, find
 from jaxmeta.storage import as_path
 
 
@@ -25,3 +26,8 @@ Folder = Annotated[  # a flag that names a run folder, here or in an object stor
         str_from_instance=lambda path: [str(path)],
     ),
 ]
+
+
+def own_recipe(reference: str | None) -> Recipe | None:
+    """Import the recipe that the user named with ``--recipe``."""
+    return None if reference is None else find(reference)

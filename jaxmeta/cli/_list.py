@@ -11,18 +11,18 @@ import tyro
 
 from jaxmeta.runs._names import near
 
-from ._flags import parse
+from ._flags import Call, parse
 
 What = Literal["recipes", "algorithms", "datasets", "tasks", "backbones"]
 KINDS: tuple[What, ...] = ("recipes", "algorithms", "datasets", "tasks", "backbones")
 HELPERS = frozenset(("initializer", "load", "ClassSplit"))  # public, but none of the kinds
 
 
-def list_names(args: list[str]) -> int:
-    """Parse the flags, run the command, and return the exit code."""
+def list_names(args: list[str]) -> Call:
+    """Read the flags."""
     if args and not args[0].startswith("-") and args[0] not in KINDS:
         raise ValueError(f"there is no `jaxmeta list {args[0]}`; {near(args[0], KINDS)}")
-    return parse(_list, "jaxmeta list", args).run()
+    return parse(_list, "jaxmeta list", args)
 
 
 def _list(

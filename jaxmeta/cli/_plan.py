@@ -1,4 +1,4 @@
-"""``jaxmeta plan``: what a recipe's meta-step needs on devices that need not be there."""
+"""``jaxmeta plan``: the memory, arithmetic and communication of a recipe's meta-step on absent devices."""
 
 import json as jsonlib
 from contextlib import suppress
@@ -16,7 +16,7 @@ from jaxmeta.recipes import Recipe
 from jaxmeta.runs._compute import Placement
 from jaxmeta.runs._json import plain
 
-from ._flags import naming_flags, read
+from ._flags import Call, read
 
 BY_RECIPE = Placement()
 
@@ -35,25 +35,31 @@ class Flags:
     """print JSON in place of the table"""
 
 
-def plan(args: list[str]) -> int:
-    """Compiles a recipe's meta-step, prints what it needs, and returns the exit code."""
-    recipe, flags, arguments = read("plan", Flags, args)
-    with naming_flags(recipe):
-        return _plan(recipe, flags, arguments)
+def plan(args: list[str]) -> Call:
+    """Read the flags."""
+    return Call(_plan, read("plan", Flags, args), {})
 
 
 def _plan(recipe: Recipe, call: Flags, arguments: dict[str, Any]) -> int:
+    """Compile a recipe's meta-step, print its needs, and return the exit code."""
     _use_the_host_only(call.topology)
     mesh = call.placement.grouped(planning.topology(call.topology))
     name, experiment = recipe.name, recipe(**arguments)
     tasks = _tasks(experiment, call, mesh.size)
     chunk = call.placement.chunk_of(experiment, mesh.devices.flat[0].platform)
-    options = {"mesh": mesh, "tasks_per_step": tasks, "chunk": chunk, "shard": call.placement.shard}
-    found = planning.plan(experiment.learner, experiment.train, experiment.optimizer, **options)
+    needs = planning.plan(
+        experiment.learner,
+        experiment.train,
+        experiment.optimizer,
+        mesh=mesh,
+        tasks_per_step=tasks,
+        chunk=chunk,
+        shard=call.placement.shard,
+    )
     if call.json:
-        print(jsonlib.dumps(plain({"recipe": name, "topology": call.topology, **as_dict(found)}), indent=2))
+        print(jsonlib.dumps(plain({"recipe": name, "topology": call.topology, **as_dict(needs)}), indent=2))
     else:
-        _print(name, call.topology, found)
+        _print(name, call.topology, needs)
     return 0
 
 
@@ -69,7 +75,7 @@ def _tasks(experiment: Experiment, call: Flags, devices: int) -> int:
 
 
 def _use_the_host_only(topology: str) -> None:
-    """No accelerator is taken from others; and there are as many CPU devices as asked for, where it is not too late."""
+    """Leave accelerators to others, and make the CPU devices of the topology, if no device is in use yet."""
     kind, _, size = topology.partition(":")
     with suppress(RuntimeError):
         jax.config.update("jax_platforms", "cpu")
@@ -77,39 +83,39 @@ def _use_the_host_only(topology: str) -> None:
             jax.config.update("jax_num_cpu_devices", int(size))
 
 
-def as_dict(found: Plan) -> dict[str, Any]:
-    """A plan as plain dicts and numbers."""
-    memory = found.memory and found.memory._asdict() | {"total": found.memory.total}
-    return found._asdict() | {
+def as_dict(needs: Plan) -> dict[str, Any]:
+    """Return a plan as plain dicts and numbers."""
+    memory = needs.memory and needs.memory._asdict() | {"total": needs.memory.total}
+    return needs._asdict() | {
         "memory": memory,
-        "collectives": [c._asdict() for c in found.collectives],
-        "fits": found.fits,
+        "collectives": [c._asdict() for c in needs.collectives],
+        "fits": needs.fits,
     }
 
 
-def _print(name: str, topology: str, found: Plan) -> None:
+def _print(name: str, topology: str, needs: Plan) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    each = found.tasks_per_step // found.devices
+    each = needs.tasks_per_step // needs.devices
     table = Table("on each device", "")
     table.columns[1].justify = "right"
-    for row in _rows(found):
+    for row in _rows(needs):
         table.add_row(*row)
     console = Console(markup=False, emoji=False, highlight=False)
-    console.print(f"{name} on {topology}: a meta-step of {found.tasks_per_step:,} tasks, {each:,} on each device")
+    console.print(f"{name} on {topology}: a meta-step of {needs.tasks_per_step:,} tasks, {each:,} on each device")
     console.print(table)
 
 
-def _rows(found: Plan) -> list[tuple[str, str]]:
-    rows = [("floating-point operations of matrix products", f"{found.flops:.3g}")]
-    if found.memory is None:
-        return [*rows, ("memory: it does not fit", found.refusal)]
-    rows += [(f"memory: {part}", size(value)) for part, value in found.memory._asdict().items()]
-    verdict = "" if found.limit is None else f" of {size(found.limit)}: {'fits' if found.fits else 'does not fit'}"
-    rows += [("memory: total", size(found.memory.total) + verdict)]
-    rows += [("read and written, one turn of each loop", size(found.bytes_accessed or 0))]
-    talk = [(_named(c, found.devices), size(c.bytes)) for c in found.collectives]
+def _rows(needs: Plan) -> list[tuple[str, str]]:
+    rows = [("floating-point operations of matrix products", f"{needs.flops:.3g}")]
+    if needs.memory is None:
+        return [*rows, ("memory: it does not fit", needs.refusal)]
+    rows += [(f"memory: {part}", size(value)) for part, value in needs.memory._asdict().items()]
+    verdict = "" if needs.limit is None else f" of {size(needs.limit)}: {'fits' if needs.fits else 'does not fit'}"
+    rows += [("memory: total", size(needs.memory.total) + verdict)]
+    rows += [("read and written, one turn of each loop", size(needs.bytes_accessed or 0))]
+    talk = [(_named(c, needs.devices), size(c.bytes)) for c in needs.collectives]
     return rows + (talk or [("communication", "none")])
 
 
@@ -119,7 +125,7 @@ def _named(c: Collective, devices: int) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes for people.
+    """Return bytes in a unit that people read.
 
     Example:
       >>> size(450_076)

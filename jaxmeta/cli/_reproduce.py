@@ -11,19 +11,19 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import tyro
 
+from jaxmeta import runs
 from jaxmeta.ranges import Count, NotNegative, Tasks
 from jaxmeta.recipes import RECIPES, TABLES, Row
 from jaxmeta.runs import Config, _folder, write_config
 from jaxmeta.runs._compute import Compute
 from jaxmeta.runs._config import CONFIG
 from jaxmeta.runs._names import near
-from jaxmeta.runs._signals import EXIT
 from jaxmeta.storage import is_remote
 
-from ._flags import parse
+from ._flags import Call, parse
 from ._folder import Folder
 from ._row_config import Asked, ask, knobs_of, trained_alike
-from ._run import DIVERGED, Run, run
+from ._run import DIVERGED, INTERRUPTED, run
 from ._table import as_dict, read_row, results, show_table, write_table
 
 WIDTH = 132  # of a table that is not cut, where there is no terminal
@@ -41,9 +41,9 @@ class Options(NamedTuple):
     changes: dict[str, Any]
 
 
-def reproduce(args: list[str]) -> int:
-    """Parse the flags, run the command, and return the exit code."""
-    return parse(_reproduce, "jaxmeta reproduce", args).run()
+def reproduce(args: list[str]) -> Call:
+    """Read the flags."""
+    return parse(_reproduce, "jaxmeta reproduce", args)
 
 
 def _reproduce(
@@ -153,16 +153,16 @@ def _papers(rows: tuple[Row, ...]) -> str:
 
 def _train(rows: tuple[Row, ...], options: Options) -> int:
     """Trains what is missing; the table is written after every run. Where one diverges the others still run."""
-    runs = {row.name: row for row in rows}  # rows of one name share their run
-    first = sorted(runs.values(), key=lambda row: row.trained_as is not None)
+    named = {row.name: row for row in rows}  # rows of one name share their run
+    first = sorted(named.values(), key=lambda row: row.trained_as is not None)
     asked = [_ask(row, seed, options) for row in first for seed in range(options.seeds)]
     code = 0
     for one in asked:
         found = _train_one(one, options.minutes)
         write_table(options.table, options.out)
         jax.clear_caches()  # the programs of one run serve no other
-        if found == EXIT:
-            return EXIT
+        if found == INTERRUPTED:
+            return INTERRUPTED
         code = max(code, found)
     return code
 
@@ -181,15 +181,28 @@ def _train_one(asked: Asked, minutes: float | None) -> int:
         return DIVERGED  # and it would again
     if _folder.is_complete(folder):
         return 0
-    recipe = config.recipe or ""
-    experiment = RECIPES[recipe](**config.arguments)
-    if not (folder / CONFIG).is_file():
-        config = config._replace(task=experiment.prepare())
-        _folder.create(recipe, folder)
-        write_config(folder, config, experiment.num_steps)
+    experiment = RECIPES[config.recipe or ""](**config.arguments)
     if asked.trained is not None and trained_alike(asked):
+        if not (folder / CONFIG).is_file():
+            _folder.make(folder)
+            write_config(folder, config._replace(task=experiment.prepare()), experiment.num_steps)
         _folder.copy_training(asked.trained, folder)
-    return run(Run(experiment, folder, config, Compute(), minutes))
+    if (folder / CONFIG).is_file():
+        return run(
+            lambda progress: runs.resume(folder, experiment, minutes=minutes, progress=progress),
+            experiment.num_steps,
+        )
+    return run(
+        lambda progress: runs.train(
+            experiment,
+            folder,
+            seed=config.seed,
+            checkpoint_every=config.checkpoint_every,
+            minutes=minutes,
+            progress=progress,
+        ),
+        experiment.num_steps,
+    )
 
 
 def _print(rows: tuple[Row, ...], options: Options, *, as_json: bool) -> None:

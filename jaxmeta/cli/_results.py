@@ -1,31 +1,37 @@
 """The table of a final measurement."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
-from jaxmeta.runs._measure import Rows
+from jaxmeta.runs import Measurement
 from jaxmeta.runs._records import show
 
 
-def table(rows: Iterable[dict[str, Any]], published: str) -> Any:
-    """The rows as a rich table."""
+def console(*, stderr: bool = False) -> Any:
+    """Return a rich console that shows words as they are, without markup, emoji or colours of numbers."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def table(rows: Sequence[Measurement], published: str) -> Any:
+    """Return the measurements as a rich table."""
     from rich.table import Table
 
-    rows = list(rows)
-    tasks = f"{rows[0]['num_tasks']:,} held-out tasks" if rows else ""
+    tasks = f"{rows[0].num_tasks:,} held-out tasks" if rows else ""
     result = Table(title=tasks, title_justify="left", caption=_footnote(rows, published), caption_justify="left")
     result.add_column("")
     result.add_column("metric")
     result.add_column("mean ± 95 %", justify="right")
     for row in rows:
-        mark = " *" if row["transductive"] else ""
-        value = f"{show(row['metric'], row['mean'])} ± {show(row['metric'], row['ci95'])}{mark}".replace(" % ±", " ±")
-        result.add_row(row["name"], row["metric"], value)
+        mark = " *" if row.transductive else ""
+        value = f"{show(row.metric, row.mean)} ± {show(row.metric, row.ci95)}{mark}".replace(" % ±", " ±")
+        result.add_row(row.name, row.metric, value)
     return result
 
 
-def _footnote(rows: Rows, published: str) -> str:
+def _footnote(rows: Sequence[Measurement], published: str) -> str:
     notes = [f"published: {published}"] if published else []
-    if any(row["transductive"] for row in rows):
-        notes.append("* the queries of a task see each other (batch statistics)")
+    if any(row.transductive for row in rows):
+        notes.append("* predictions depend on the other queries of a task (batch statistics)")
     return "\n".join(notes)

@@ -40,7 +40,7 @@ def ask(row: Row, config: Config, table: Iterable[Row], out: Path) -> Asked:
     if (folder / CONFIG).is_file():
         _check_same(config, read_config(folder), folder)
     else:
-        _folder.check_out(folder)
+        _folder.check_new(folder)
     for other in table:
         if other.name == row.trained_as:
             mine, theirs = knobs_of(row), knobs_of(other)

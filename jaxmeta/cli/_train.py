@@ -1,117 +1,30 @@
-"""``jaxmeta train``: a recipe with its knobs as flags, into a run folder; one that was cut short, further; one anew."""
+"""``jaxmeta train``: a recipe with its arguments as flags, into a run folder; resume a run; train one again."""
 
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import jax
 import tyro
 
 from jaxmeta import runs
-from jaxmeta.callbacks import need
+from jaxmeta.experiment import Experiment
 from jaxmeta.ranges import Count, NotNegative, Seed
-from jaxmeta.recipes import RECIPES, Recipe
-from jaxmeta.runs import Config, _folder, write_config
-from jaxmeta.runs._compute import Compute
-from jaxmeta.runs._limits import check_limits
+from jaxmeta.recipes import Recipe
+from jaxmeta.runs import Compute
+from jaxmeta.runs import _folder as files
+from jaxmeta.runs._callbacks import Log
+from jaxmeta.storage import as_path
 
-from ._flags import naming_flags, read
-from ._folder import Folder
-from ._run import Log, Run, run
+from ._flags import Call, parse, read, read_for
+from ._folder import Folder, own_recipe
+from ._run import remove_if_empty, run
 
 Flat = Annotated[Compute, tyro.conf.arg(name="")]
 
-HOW = Compute()
-
-
-class Call(NamedTuple):
-    """The flags of a call: those that every recipe has, and the recipe's own."""
-
-    seed: int
-    out: Path | None
-    minutes: float | None
-    checkpoint_every: int
-    log: tuple[Log, ...]
-    compute: Compute
-    arguments: dict[str, Any]
-
-
-def train(args: list[str]) -> int:
-    """Meta-trains a recipe, measures it, and returns the exit code."""
-    for flag, function in (("--resume", resume), ("--again", again)):
-        if any(arg.split("=")[0] == flag for arg in args):
-            return tyro.cli(function, prog=f"jaxmeta train {flag} RUN", args=args)
-    recipe, flags, arguments = read("train", Flags, args)
-    with naming_flags(recipe):
-        return _start(recipe, Call(**vars(flags), arguments=arguments))
-
-
-def _start(recipe: Recipe, call: Call) -> int:
-    """A new run."""
-    call.compute.start()
-    _check(call)
-    name, experiment = recipe.name, recipe(**call.arguments)
-    how, task = call.compute.kept(), experiment.prepare()
-    check_limits(experiment, call.compute.accumulate, task)
-    config = Config(name, call.arguments, call.seed, call.checkpoint_every, how, task=task)
-    folder = _make_folder(name, call.out, config, experiment.num_steps)
-    return run(Run(experiment, folder, config, call.compute, call.minutes, call.log))
-
-
-def resume(
-    *,
-    resume: Folder,
-    minutes: float | None = None,
-    data_dir: str | None = None,
-    log: tuple[Log, ...] = (),
-    compute: Flat = HOW,
-) -> int:
-    """Goes on with a run from its newest checkpoint, and ends as if it had never been cut short.
-
-    Recipe, arguments and seed are those of the run; over which devices it is spread may change.
-
-    Args:
-      resume: the run folder, here or under gs://.
-      minutes: end training after so many, if it has not ended by then.
-      data_dir: where the data is, if not where it was.
-      log: tensorboard, wandb or both: where metrics go as well.
-      compute: how it is computed; what decides the numbers is taken from the run.
-    """
-    compute.start()
-    _check_logs(log)
-    experiment, config = runs.build(resume, data_dir)
-    if _folder.is_complete(resume):
-        raise ValueError(f"`--resume`: the run in {str(resume)!r} has finished. To train anew, choose another `--out`.")
-    compute = Compute(**{**vars(compute), **config.compute})
-    return run(Run(experiment, resume, config, compute, minutes, log))
-
-
-def again(
-    *,
-    again: Folder,
-    seed: int | None = None,
-    out: Folder | None = None,
-    minutes: float | None = None,
-    data_dir: str | None = None,
-    log: tuple[Log, ...] = (),
-    compute: Flat = HOW,
-) -> int:
-    """Trains anew what a run was asked to do, into a folder of its own.
-
-    Args:
-      again: the run folder, finished or not; it is left as it is.
-      seed: by default that of the run.
-      out: run folder, new or empty, here or under gs://; by default the next of runs/<recipe>-<n>.
-      minutes: end training after so many, if it has not ended by then; measuring comes on top.
-      data_dir: where the data is, if not where it was.
-      log: tensorboard, wandb or both: where metrics go as well.
-      compute: how it is computed; what decides the numbers is taken from the run.
-    """
-    config = runs.build(again, data_dir)[1]
-    how = Compute(**{**vars(compute), **config.compute})
-    seed = config.seed if seed is None else seed
-    call = Call(seed, out, minutes, config.checkpoint_every, log, how, config.arguments)
-    return _start(RECIPES[config.recipe or ""], call)
+HERE = Compute()
 
 
 @dataclass(frozen=True)
@@ -128,35 +41,99 @@ class Flags:
     """steps between checkpoints, from which `jaxmeta train --resume RUN` continues"""
     log: tuple[Log, ...] = ()
     """tensorboard, wandb or both: further logs of the metrics, beside metrics.jsonl"""
-    compute: Flat = HOW
+    compute: Flat = HERE
 
 
-def _check(call: Call) -> None:
-    for name, value in (("checkpoint-every", call.checkpoint_every), ("accumulate", call.compute.accumulate)):
-        if value < 1:
-            raise ValueError(f"`--{name}` must be at least 1, got {value}.")
-    call.compute.profile_in(Path())
-    _check_logs(call.log)
-    if jax.process_count() > 1 and call.out is None:
+def train(args: list[str]) -> Call:
+    """Read the flags."""
+    if _value("--resume", args) is not None:
+        return parse(_resume, "jaxmeta train --resume RUN", args)
+    if (folder := _value("--again", args)) is not None:
+        return Call(_train, _read_again(folder, args), {})
+    return Call(_train, read("train", Flags, args), {})
+
+
+def _read_again(folder: str, args: list[str]) -> tuple[Recipe, Flags, dict[str, Any]]:
+    """Read the flags of a new run whose defaults are the configuration of an older one."""
+    reference, args = _value("--recipe", args), _without("--recipe", _without("--again", args))
+    path, recipe = as_path(folder), own_recipe(reference)
+    config = runs.read_config(path, recipe)
+    recipe = runs.recipe_of(path, config, recipe)
+    default = Flags(config.seed, checkpoint_every=config.checkpoint_every, compute=HERE.with_kept(config.compute))
+    again = Recipe(recipe.function, recipe.name, config.arguments, recipe.about)
+    note = "The defaults are the configuration of the run."
+    return again, *read_for(again, partial(Flags, **vars(default)), f"jaxmeta train --again {folder}", args, note)
+
+
+def _value(flag: str, args: list[str]) -> str | None:
+    """Return the word after a flag, ``""`` if it is the last one, or None without the flag."""
+    for word, following in pairwise([*args, ""]):
+        name, equals, value = word.partition("=")
+        if name == flag:
+            return value if equals else following
+    return None
+
+
+def _without(flag: str, args: list[str]) -> list[str]:
+    """Return the words without a flag and its value."""
+    at = next((i for i, word in enumerate(args) if word.partition("=")[0] == flag), None)
+    return args if at is None else args[:at] + args[at + 1 + ("=" not in args[at]) :]
+
+
+def _train(recipe: Recipe, flags: Flags, arguments: dict[str, Any]) -> int:
+    """Start a new run, and return the exit code."""
+    flags.compute.start()
+    if jax.process_count() > 1 and flags.out is None:
         raise ValueError("several processes need one run folder, which all of them see: pass `--out`.")
-    if jax.process_index() == 0:
-        _folder.check_out(call.out)
+    if flags.out is not None and jax.process_index() == 0:
+        files.check_new(flags.out)
+    experiment = recipe(**arguments)
+    experiment.prepare()
+    folder = files.next_free(recipe.name) if flags.out is None else flags.out
+    try:
+        return run(partial(_into, experiment, folder, flags), experiment.num_steps)
+    finally:
+        if flags.out is None:
+            remove_if_empty(folder)
 
 
-def _check_logs(logs: tuple[Log, ...]) -> None:
-    for log in logs:
-        need(log)
+def _into(experiment: Experiment, folder: Path, flags: Flags, progress: Any) -> runs.Result:
+    return runs.train(
+        experiment,
+        folder,
+        seed=flags.seed,
+        compute=flags.compute,
+        checkpoint_every=flags.checkpoint_every,
+        minutes=flags.minutes,
+        log=flags.log,
+        progress=progress,
+    )
 
 
-def _make_folder(name: str, out: Path | None, config: Config, num_steps: int) -> Path:
-    """The first process makes it; the others wait."""
-    folder = out
-    if jax.process_index() == 0:
-        folder = _folder.create(name, out)
-        write_config(folder, config, num_steps)
-    if jax.process_count() > 1:
-        from jax.experimental.multihost_utils import sync_global_devices
+def _resume(
+    *,
+    resume: Folder,
+    recipe: str | None = None,
+    minutes: NotNegative | None = None,
+    data_dir: str | None = None,
+    log: tuple[Log, ...] = (),
+    compute: Flat = HERE,
+) -> int:
+    """Continue a run from its newest checkpoint; it ends as if it had never been cut short.
 
-        sync_global_devices("run folder")
-    assert folder is not None
-    return folder
+    Recipe, arguments and seed are those of the run. The devices may change.
+
+    Args:
+      resume: the run folder, here or under gs://.
+      recipe: your own recipe, my_file.py:my_function, if the run was trained by one; its code is run.
+      minutes: end training after so many, if it has not ended by then.
+      data_dir: the data's folder, if it has moved.
+      log: tensorboard, wandb or both: further logs of the metrics.
+      compute: devices and memory; what decides the numbers is taken from the run.
+    """
+    compute.start()
+    experiment = runs.build(resume, data_dir, own_recipe(recipe))[0]
+    return run(
+        lambda progress: runs.resume(resume, experiment, compute=compute, minutes=minutes, log=log, progress=progress),
+        experiment.num_steps,
+    )

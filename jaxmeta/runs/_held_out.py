@@ -65,7 +65,7 @@ def embedding(learner: MetaLearner, meta: Variables, found: HeldOut) -> tuple[np
     own prediction, for 95 of a hundred queries at least.
     """
     support, query = found.task
-    if not hasattr(jax.eval_shape(learner.adapt, meta, support), "means"):
+    if not has_prototypes(learner, meta, found):
         return None
     x, count = query.x, len(query.y)
     alone = Batch(x, jnp.arange(count), ways=jnp.ones(count, bool))
@@ -75,6 +75,11 @@ def embedding(learner: MetaLearner, meta: Variables, found: HeldOut) -> tuple[np
     nearest = np.square(features[:, None] - prototypes[None]).reshape(count, found.num_ways, -1).sum(-1).argmin(1)
     agrees = nearest == logits.reshape(count, -1)[order].argmax(-1)
     return (features, prototypes) if agrees.mean() >= 0.95 else None
+
+
+def has_prototypes(learner: MetaLearner, meta: Variables, found: HeldOut) -> bool:
+    """Return whether the learner adapts to class means."""
+    return hasattr(jax.eval_shape(learner.adapt, meta, found.task.support), "means")
 
 
 def _num_classes(sampler: Any) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from ..storage import is_remote, write_bytes
+from ..storage import is_remote, naming, write_bytes
 from ._json import plain
 
 
@@ -54,9 +54,11 @@ def journal(path: Path, step: int) -> Journal:
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
-    """One more line of JSON, in one write."""
-    with open(path, "ab") as file:
-        file.write(_line(row))
+    """Append a line of JSON in one write; a symbolic link is not followed."""
+    with naming(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        with open(descriptor, "ab") as file:
+            file.write(_line(row))
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
@@ -67,5 +69,5 @@ def _at(line: bytes) -> float:
     """The step of a row; a line that was cut short has none."""
     try:
         return json.loads(line)["step"] if line.endswith(b"\n") else math.inf
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return math.inf

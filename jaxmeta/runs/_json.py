@@ -6,35 +6,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxmeta.storage import size_of, write_bytes
-
-MAX_BYTES = 1 << 20  # of a file that is read
+from ..storage import read_json as read_json
+from ..storage import write_bytes
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a file entirely or not at all."""
+    """Write a file entirely or not at all."""
     text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(path, text.encode())
 
 
-def read_json(path: Path) -> Any:
-    """What a file holds.
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a file that holds a JSON object.
 
     Raises:
-      ValueError: if it is too large, or not JSON.
+      ValueError: as `read_json`, or if it holds something else.
     """
-    try:
-        if size_of(path) > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES} bytes")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{str(path)!r} cannot be read as JSON ({error}); it is damaged or not a configuration."
-        ) from error
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ValueError(f"{str(path)!r} should hold an object, got {type(value).__name__}; it is damaged.")
+    return value
 
 
 def plain(value: Any) -> Any:
-    """JSON has no NaN and no numpy: null, and plain numbers.
+    """Return a value as JSON can hold it: NaN and infinity become null, arrays of one element plain numbers.
 
     Example:
       >>> plain({"loss": float("nan"), "steps": (1, 2)})

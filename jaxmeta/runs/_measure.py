@@ -1,7 +1,8 @@
-"""The final measurement: the trained learner beside what it should beat, on the same held-out tasks."""
+"""Measure a trained learner beside its baselines, on the same held-out tasks."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,64 +11,116 @@ from ..evaluation import evaluate
 from ..experiment import Experiment, nearest_neighbour
 from ..types import Batch, MetaLearner, Sampler, Variables
 
-Rows = list[dict[str, Any]]
+RANDOM, PIXELS = "random initialisation, {}", "nearest neighbour on pixels"
+
+
+class Measurement(NamedTuple):
+    """An estimate of one metric of one learner.
+
+    Attributes:
+      name: the learner, such as ``"after 5 steps"``.
+      metric: such as ``"accuracy"``.
+      mean: over tasks.
+      ci95: half the width of the 95 % interval.
+      num_tasks: tasks that were measured.
+      transductive: whether predictions depend on the other queries of a task.
+    """
+
+    name: str
+    metric: str
+    mean: float
+    ci95: float
+    num_tasks: int
+    transductive: bool
 
 
 def measure(
     experiment: Experiment,
     meta: Variables,
-    initial: Variables,
-    sampler: Sampler,
-    num_tasks: int,
     *,
-    mesh: Any = None,
-    say: Callable[[str], None] = lambda text: None,
+    initial: Variables | None = None,
+    sampler: Sampler | None = None,
+    num_tasks: int | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+    progress: Callable[[str], object] = lambda name: None,
     stopped: Callable[[], bool] = lambda: False,
-) -> Rows:
-    """A row per learner and metric, the same tasks for all; ends early when ``stopped``.
+) -> list[Measurement]:
+    """Measure the learner at each of ``test_steps``, before adaptation, and its baselines, on the same tasks.
 
     Args:
-      experiment: its learner at each of ``test_steps``, before adaptation, and for images the baselines.
-      meta: what was learned.
-      initial: the meta-parameters before training.
-      sampler: the distribution of tasks.
-      num_tasks: how many.
+      experiment: the learner, its test tasks and how it is measured.
+      meta: the trained meta-parameters.
+      initial: the meta-parameters before training; of image classification they are measured too.
+      sampler: the distribution of tasks; by default the experiment's test tasks.
+      num_tasks: tasks to measure on; by default the experiment's ``test_tasks``.
       mesh: devices that share the tasks.
+      progress: called with the name of each learner before it is measured.
+      stopped: called before each learner; a true value ends the measurement early.
+
+    Returns:
+      A `Measurement` for each learner and metric. Those of the trained learner come first.
+
+    Raises:
+      ValueError: if ``num_tasks`` is below 1.
+
+    Example:
+      >>> import optax, jaxmeta as jm
+      >>> e = jm.recipes.sinusoid_maml(hidden=4, test_tasks=4)
+      >>> meta = jm.init(e.learner, e.train, e.optimizer, key=jax.random.key(0)).meta
+      >>> [row.name for row in measure(e, meta)][:2]
+      ['before adaptation (0 steps)', 'after 1 step']
     """
-    rows: Rows = []
-    for name, learner, params in _candidates(experiment, meta, initial, sampler):
+    sampler = experiment.test if sampler is None else sampler
+    num_tasks = experiment.test_tasks if num_tasks is None else num_tasks
+    rows: list[Measurement] = []
+    for name, learner, variables in _candidates(experiment, meta, initial, sampler):
         if stopped():
             break
-        say(name)
-        for metric, estimate in evaluate(learner, params, sampler, num_tasks=num_tasks, mesh=mesh).items():
-            rows.append({"name": name, "metric": metric, **estimate._asdict()})
+        progress(name)
+        for metric, estimate in evaluate(learner, variables, sampler, num_tasks=num_tasks, mesh=mesh).items():
+            rows.append(Measurement(name, metric, *estimate))
     return rows
 
 
 def has_images(sampler: Sampler) -> bool:
-    """Whether tasks are about labelled images."""
+    """Return whether tasks are about labelled images."""
     query = jax.eval_shape(sampler, jax.random.key(0)).query
     if not isinstance(query, Batch) or not hasattr(query.x, "shape"):
         return False
     return query.x.ndim in (3, 4) and jnp.issubdtype(query.y.dtype, jnp.integer)
 
 
-def _candidates(experiment: Experiment, meta: Variables, initial: Variables, sampler: Sampler) -> Iterator[tuple]:
-    trained = learners(experiment)
-    for name, learner in trained:
-        yield name, learner, meta
-    if has_images(sampler):
-        name, headline = trained[-1]
-        yield f"random initialisation, {name}", headline, initial
-        yield "nearest neighbour on pixels", nearest_neighbour(), Variables({})
-    for name, learner in experiment.beside.items():
-        yield name, learner, learner.init(jax.random.key(0), sampler(jax.random.key(0)))
-
-
 def learners(experiment: Experiment) -> list[tuple[str, MetaLearner]]:
-    """The learner before adaptation and after each of the recipe's numbers of steps; the last is the headline."""
+    """Return the learner before adaptation and after each of ``test_steps``, by name; the last is the headline."""
     make = experiment.make_learner
     if make is None or not experiment.test_steps:
         return [("after adaptation", experiment.learner)]
     steps = {k: f"after {k} step{'s' * (k != 1)}" for k in experiment.test_steps}
     return [(name, make(num_steps=k)) for k, name in ({0: "before adaptation (0 steps)"} | steps).items()]
+
+
+def divergence(experiment: Experiment, rows: Sequence[Measurement]) -> str:
+    """Return a sentence if the headline learner's predictions are not numbers, else ``""``."""
+    headline = learners(experiment)[-1][0]
+    bad = [row.metric for row in rows if row.name == headline and not math.isfinite(row.mean)]
+    if not bad:
+        return ""
+    return (
+        f"The trained learner's {' and '.join(bad)} on held-out tasks, {headline}, is not a number: its predictions "
+        "are NaN or infinite. Likely causes: an inner learning rate that is too large, or NaN in the data."
+    )
+
+
+def _candidates(
+    experiment: Experiment, meta: Variables, initial: Variables | None, sampler: Sampler
+) -> Iterator[tuple[str, MetaLearner, Variables]]:
+    trained = learners(experiment)
+    for name, learner in trained:
+        yield name, learner, meta
+    if has_images(sampler):
+        name, headline = trained[-1]
+        if initial is not None:
+            yield RANDOM.format(name), headline, initial
+        yield PIXELS, nearest_neighbour(), Variables({})
+    for name, learner in experiment.beside.items():
+        yield name, learner, learner.init(jax.random.key(0), sampler(jax.random.key(0)))

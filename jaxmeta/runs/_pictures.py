@@ -1,5 +1,6 @@
-"""The run folder's pictures."""
+"""The pictures of a run folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,29 @@ from ..experiment import Experiment
 from ..step import task_keys
 from ..types import Batch, MetaLearner, Task, Variables
 from . import _folder
-from ._held_out import embedding, held_out, outputs
+from ._held_out import HeldOut, embedding, has_prototypes, held_out, outputs
 from ._measure import has_images, learners
 
 NUM_TASKS, GRID = 4, 200
 CURVE_TASKS = 256  # at most, for each point of the adaptation curve
-POINTS = (0, 1, 2, 3, 5, 10, 20, 50, 100)  # inner steps; each is a program of its own
+POINTS = (0, 1, 2, 3, 5, 10, 20, 50, 100)  # inner steps up to the recipe's; each is a program of its own
+BEYOND = (5, 10)  # and these, however few the recipe has
 
 
-def draw_tasks(folder: Path, experiment: Experiment, meta: Variables, *, mesh: Any = None) -> None:
-    """Those pictures of the trained learner that its tasks have: see `_folder`."""
+def pictures(
+    folder: Path, experiment: Experiment, meta: Variables, *, mesh: jax.sharding.Mesh | None = None
+) -> dict[str, Callable[[], Any]]:
+    """Return the pictures of the trained learner that its tasks have: a file's name, and a function that writes it."""
     tasks = jax.jit(jax.vmap(experiment.test))(task_keys(jax.random.key(1), NUM_TASKS))
+    drawn: dict[str, Callable[[], Any]] = {}
     if has_images(experiment.test):
-        _draw_episodes(folder, experiment, meta, tasks)
-        _draw_classes(folder, experiment, meta)
+        drawn[_folder.EPISODES] = lambda: _draw_episodes(folder, experiment, meta, tasks)
+        drawn |= _of_classes(folder, experiment, meta)
     elif _is_curve(tasks):
-        _draw_fits(folder / _folder.FITS, experiment, meta, tasks)
+        drawn[_folder.FITS] = lambda: _draw_fits(folder / _folder.FITS, experiment, meta, tasks)
     if experiment.make_learner is not None and any(experiment.test_steps):
-        _draw_adaptation(folder / _folder.ADAPTATION, experiment, meta, mesh)
+        drawn[_folder.ADAPTATION] = lambda: _draw_adaptation(folder / _folder.ADAPTATION, experiment, meta, mesh)
+    return drawn
 
 
 def _draw_episodes(folder: Path, experiment: Experiment, meta: Variables, tasks: Task) -> None:
@@ -38,30 +44,42 @@ def _draw_episodes(folder: Path, experiment: Experiment, meta: Variables, tasks:
     plots.episodes(tasks, outputs, folder / _folder.EPISODES, title="Held-out classes after adaptation")
 
 
-def _draw_classes(folder: Path, experiment: Experiment, meta: Variables) -> None:
-    """What one larger task shows: which classes are taken for which, and where they lie."""
+def _of_classes(folder: Path, experiment: Experiment, meta: Variables) -> dict[str, Callable[[], Any]]:
+    """Return the pictures of one larger task: which classes are mistaken for which, and a map of their features."""
     learner = experiment.headline
-    found = held_out(learner, meta, experiment.test)
-    if found is None:
-        return
-    logits, labels = outputs(learner, meta, found)
-    images = np.asarray(found.task.support.x[:: len(found.task.support.y) // found.num_ways])
+    task = held_out(learner, meta, experiment.test)
+    if task is None:
+        return {}
+    drawn: dict[str, Callable[[], Any]] = {}
+    drawn[_folder.CONFUSION] = lambda: _draw_confusion(folder / _folder.CONFUSION, learner, meta, task)
+    if has_prototypes(learner, meta, task):
+        drawn[_folder.EMBEDDING] = lambda: _draw_embedding(folder / _folder.EMBEDDING, learner, meta, task)
+    return drawn
+
+
+def _draw_confusion(path: Path, learner: MetaLearner, meta: Variables, task: HeldOut) -> None:
+    logits, labels = outputs(learner, meta, task)
+    images = np.asarray(task.task.support.x[:: len(task.task.support.y) // task.num_ways])
     right = f"{100 * (logits.argmax(-1) == labels).mean():.0f} % of {labels.size} queries right"
-    title = f"One task of {found.num_ways} held-out classes: {right}"
-    plots.confusion(logits, labels, found.names, folder / _folder.CONFUSION, images=images, title=title)
-    if (space := embedding(learner, meta, found)) is not None:
-        features, prototypes = space
-        options = {"names": found.names, "title": "Queries of held-out classes in the learned space"}
-        plots.embedding_map(features, found.task.query.y, prototypes, folder / _folder.EMBEDDING, **options)
+    title = f"One task of {task.num_ways} held-out classes: {right}"
+    plots.confusion(logits, labels, task.names, path, images=images, title=title)
 
 
-def _draw_adaptation(path: Path, experiment: Experiment, meta: Variables, mesh: Any) -> None:
-    """From no step to the most that the recipe measures."""
-    make, last = experiment.make_learner, max(experiment.test_steps)
+def _draw_embedding(path: Path, learner: MetaLearner, meta: Variables, task: HeldOut) -> None:
+    space = embedding(learner, meta, task)
+    if space is not None:
+        title = "Queries of held-out classes in the learned space"
+        plots.embedding_map(space[0], task.task.query.y, space[1], path, names=task.names, title=title)
+
+
+def _draw_adaptation(path: Path, experiment: Experiment, meta: Variables, mesh: jax.sharding.Mesh | None) -> None:
+    """Draw held-out metrics from no step to the most that the recipe measures, and to at least ten."""
+    make = experiment.make_learner
     assert make is not None
-    options = {"num_tasks": min(experiment.test_tasks, CURVE_TASKS), "mesh": mesh if jax.process_count() == 1 else None}
-    steps = sorted({*experiment.test_steps, *(k for k in POINTS if k <= last)})
-    curve = {k: evaluate(make(num_steps=k), meta, experiment.test, **options) for k in steps}
+    num_tasks, mesh = min(experiment.test_tasks, CURVE_TASKS), mesh if jax.process_count() == 1 else None
+    last = max(experiment.test_steps)
+    steps = sorted({*experiment.test_steps, *BEYOND, *(k for k in POINTS if k <= last)})
+    curve = {k: evaluate(make(num_steps=k), meta, experiment.test, num_tasks=num_tasks, mesh=mesh) for k in steps}
     plots.adaptation_curve(curve, path, title="Held-out tasks while adapting")
 
 

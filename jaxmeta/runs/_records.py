@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..storage import size_of
 from . import _folder
 from ._config import CONFIG
-from ._json import read_json
+from ._json import read_object
 
 MOST_BYTES = 64 << 20  # of a file of rows
 
@@ -54,13 +54,14 @@ def read_record(folder: Path) -> Record:
       ValueError: if it is not one, or its files are damaged or too large to be read.
     """
     path = folder / CONFIG
+    _folder.check_inside(folder)
     if not path.is_file():
         raise ValueError(
             f"{str(folder)!r} is not a run folder: it has no {CONFIG}. Pass folders that `jaxmeta train` made."
         )
-    config, results = _object(path), {}
+    config, results = read_object(path), {}
     if (folder / _folder.RESULTS).is_file():
-        results = _object(folder / _folder.RESULTS)
+        results = read_object(folder / _folder.RESULTS)
     return Record(folder, config, results, *(_rows(folder / name) for name in (_folder.METRICS, _folder.TIMING)))
 
 
@@ -100,13 +101,6 @@ def headline(record: Record) -> dict[str, str]:
     """The trained learner's estimate of every metric; after its largest number of steps, if it adapts by steps."""
     trained = [row for row in record.results_rows() if row["name"].startswith("after ")]
     return {clean(row["metric"]): value(row) for row in trained if row["name"] == trained[-1]["name"]}
-
-
-def _object(path: Path) -> dict[str, Any]:
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise ValueError(f"{str(path)!r} should hold an object, got {type(found).__name__}; it is damaged.")
-    return found
 
 
 def _rows(path: Path) -> list[dict[str, float]]:

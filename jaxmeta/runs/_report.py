@@ -5,11 +5,13 @@ import shlex
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from ..storage import write_bytes
 from . import _folder, _html
+from ._json import plain
 from ._records import Record, clean, read_record, value
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "matplotlib")
@@ -41,9 +43,11 @@ PICTURES = {  # file: alternative text, caption
 }
 
 
-def write_report(folder: Path) -> None:
-    """Writes the page from what lies in a run folder."""
-    write_bytes(folder / _folder.REPORT, report(read_record(folder)).encode("utf-8", "replace"))
+def write_report(folder: Path, results: dict[str, Any] | None = None) -> None:
+    """Write the page from the files of a run folder; ``results`` replaces those of ``results.json``."""
+    record = read_record(folder)
+    record = record if results is None else record._replace(results=plain(results))
+    write_bytes(folder / _folder.REPORT, report(record).encode("utf-8", "replace"))
 
 
 def report(record: Record) -> str:

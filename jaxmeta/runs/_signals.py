@@ -1,30 +1,34 @@
-"""Ctrl-C and SIGTERM: the first asks training to stop, the second ends the process."""
+"""Ctrl-C and SIGTERM: the first stops training after the steps in progress, the second raises KeyboardInterrupt."""
 
 import os
 import signal
 import socket
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
-EXIT = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stop_on_signals(*, forward: bool = False) -> Iterator[threading.Event]:
-    """An event that the first signal sets; a second one ends the process at once, with exit code 130.
+def stop_on_signals(
+    report: Callable[[int], object] = lambda count: None, *, forward: bool = False
+) -> Iterator[threading.Event]:
+    """Yield an event that the first signal sets; a second one raises KeyboardInterrupt.
 
-    With ``forward``, for one of several processes, SIGTERM is left to jax, which tells it to all of them, and Ctrl-C
-    becomes one.
+    Outside the main thread, which alone may handle signals, nothing sets the event.
 
-    Python runs signal handlers between bytecodes, so none would run while a compiled step is in progress. The
-    signal's number is therefore also sent through a socket, which a thread reads.
+    Args:
+      report: called with 1, 2, ... for each signal, at once and from another thread. Python runs its signal handlers
+        between bytecodes, so none would run while a compiled step is in progress. The signal's number is therefore
+        also sent through a socket, which a thread reads.
+      forward: for one of several processes: leave SIGTERM to jax, which tells it to all of them, and turn Ctrl-C into
+        SIGTERM.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may handle signals
+        yield stop
         return
     if forward:
         before = signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
@@ -36,8 +40,16 @@ def stop_on_signals(*, forward: bool = False) -> Iterator[threading.Event]:
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     before_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
-    threading.Thread(target=_watch, args=(reader, stop), daemon=True).start()
+    handled = 0
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal handled
+        handled += 1
+        if handled > 1:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handle) for number in _SIGNALS}
+    threading.Thread(target=_watch, args=(reader, stop, report), daemon=True).start()
     try:
         yield stop
     finally:
@@ -47,14 +59,11 @@ def stop_on_signals(*, forward: bool = False) -> Iterator[threading.Event]:
         writer.close()  # the reader sees the end, and its thread finishes
 
 
-def _watch(reader: socket.socket, stop: threading.Event) -> None:
+def _watch(reader: socket.socket, stop: threading.Event, report: Callable[[int], object]) -> None:
+    count = 0
     with reader:
         while data := reader.recv(1):
-            if data[0] not in _SIGNALS:
-                continue
-            if stop.is_set():
-                if sys.stderr.isatty():
-                    os.write(2, b"\x1b[?25h\n")  # the progress bar hides the cursor
-                os._exit(EXIT)
-            stop.set()
-            os.write(2, b"\njaxmeta: stopping after the steps in progress; once more to stop at once.\n")
+            if data[0] in _SIGNALS:
+                count += 1
+                stop.set()
+                report(count)

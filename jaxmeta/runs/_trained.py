@@ -1,26 +1,28 @@
-"""What a run has learned, ready to adapt: its learner built again from the recipe, and its meta-parameters."""
+"""Load a trained learner: built again from the recipe, with the meta-parameters of the run."""
 
 import os
+import shlex
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
-from jaxmeta import checkpoint
-from jaxmeta.storage import as_path
-from jaxmeta.types import MetaLearner, Task, Variables
-
+from .. import checkpoint
+from ..experiment import Experiment
+from ..recipes import Recipe
+from ..storage import as_path
+from ..types import MetaLearner, Task, Variables
 from ._config import CONFIG, PARAMS, Config, read_config
 
 
 class Trained(NamedTuple):
-    """A learner and what it has learned.
+    """A learner and its trained meta-parameters.
 
     Attributes:
-      learner: as the run's headline figure was measured, with as many inner steps.
-      meta: its meta-parameters.
+      learner: with the inner steps of the run's headline figure.
+      meta: the trained meta-parameters.
       task: shapes of a training task.
-      config: how it came about.
+      config: the configuration of the run.
     """
 
     learner: MetaLearner
@@ -33,21 +35,23 @@ class Trained(NamedTuple):
 
 
 def load(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
     learner: MetaLearner | None = None,
+    recipe: Recipe | None = None,
     data_dir: str | None = None,
     num_steps: int | None = None,
 ) -> Trained:
-    """Reads a run folder. The data that it was trained on is not needed.
+    """Read a run folder. The data that it was trained on is not needed.
 
     Args:
       path: a folder that `jaxmeta train`, or an estimator's ``save``, made; ``gs://...`` is fine.
-      learner: for what a learner of one's own has learned; by default the recipe's is built again.
-      data_dir: the data's folder, for runs that do not say what their tasks look like: one look at it tells. The one
+      learner: a learner of your own, as it was trained; by default the recipe builds it again.
+      recipe: a recipe of your own, if it trained the run: ``jm.recipes.find("my_file.py:my_function")``.
+      data_dir: the data's folder, for runs whose configuration does not hold the shapes of their tasks. The folder
         that the run names is not opened unasked, as the run may be a stranger's.
-      num_steps: inner steps of adaptation; by default those with which an estimator was saved, or of the recipe's
-        headline figure.
+      num_steps: inner steps of adaptation; by default those of the saved estimator, or of the recipe's headline
+        figure.
 
     Raises:
       ValueError: if it is not a run folder, or of another learner: then the leaves that differ are named; if only data
@@ -65,7 +69,7 @@ def load(
     """
     folder = as_path(path)
     if learner is None:
-        learner, config = _of_recipe(folder, data_dir, num_steps)
+        learner, config = _of_recipe(folder, data_dir, num_steps, recipe)
     elif num_steps is not None:
         raise ValueError(f"`num_steps` is {num_steps}, but a `learner` of your own has its steps: build it with those.")
     else:
@@ -78,7 +82,7 @@ def load(
 
 
 def _parameters(learner: MetaLearner, task: Task, path: str) -> Variables:
-    """Their shapes. The task is from a file, and a network raises what it likes for inputs that are not its own."""
+    """Return the shapes of the parameters. The task is from a file, and networks raise any error for wrong inputs."""
     try:
         return jax.eval_shape(learner.init, jax.random.key(0), task)
     except Exception as error:
@@ -88,14 +92,12 @@ def _parameters(learner: MetaLearner, task: Task, path: str) -> Variables:
         ) from error
 
 
-def _of_recipe(folder: Path, data_dir: str | None, num_steps: int | None) -> tuple[MetaLearner, Config]:
-    e, config = build(folder, data_dir)
-    if config.task is None and data_dir is None and _reads_data(config):
-        named = config.arguments.get("data_dir")
-        raise ValueError(
-            f"`data_dir` is None, and {str(folder / CONFIG)!r} does not say what the run's tasks look like; its data "
-            f"would tell. What it names ({named!r}) is not opened unasked: pass `data_dir`, the same if you trust it."
-        )
+def _of_recipe(
+    folder: Path, data_dir: str | None, num_steps: int | None, recipe: Recipe | None
+) -> tuple[MetaLearner, Config]:
+    e, config = build(folder, data_dir, recipe)
+    if config.task is None:
+        check_data_dir(folder, config, data_dir, "does not say what the run's tasks look like; its data would tell")
     steps = config.num_inner_steps if num_steps is None else num_steps
     config = config._replace(task=config.task or e.example, num_inner_steps=steps)
     if steps is None:
@@ -105,29 +107,59 @@ def _of_recipe(folder: Path, data_dir: str | None, num_steps: int | None) -> tup
     return e.make_learner(num_steps=steps), config
 
 
-def build(folder: Path, data_dir: str | None = None) -> tuple[Any, Config]:
-    """The experiment of a run, made again.
+def build(folder: Path, data_dir: str | None = None, recipe: Recipe | None = None) -> tuple[Experiment, Config]:
+    """Build the experiment of a run again.
+
+    Args:
+      folder: the run folder.
+      data_dir: the data's folder, if it has moved.
+      recipe: the user's own recipe that trained the run. It is never imported because a file names it.
 
     Raises:
-      ValueError: as `read_config`, for a ``data_dir`` that the recipe does not take, or where there is no recipe.
+      ValueError: as `read_config`; for a ``data_dir`` that the recipe does not take; if the run has no recipe, or one
+        of a user's own that is not passed.
     """
-    from jaxmeta.recipes import RECIPES
-
-    config = read_config(folder)
-    if config.recipe is None:
-        raise ValueError(f"{str(folder)!r} holds a learner of your own: pass it as `learner`.")
-    arguments = dict(config.arguments)
-    if data_dir is not None:
-        if not _reads_data(config):
-            raise ValueError(f"`--data-dir`: the recipe {config.recipe} reads no data.")
-        arguments["data_dir"] = data_dir
-    return RECIPES[config.recipe](**arguments), config._replace(arguments=arguments)
-
-
-def _reads_data(config: Config) -> bool:
-    """Whether the recipe takes a ``data_dir``."""
-    from jaxmeta.recipes import RECIPES
-
     from ..arguments import arguments_of
 
-    return config.recipe is not None and "data_dir" in arguments_of(RECIPES[config.recipe])
+    config = read_config(folder, recipe)
+    recipe, arguments = recipe_of(folder, config, recipe), dict(config.arguments)
+    if data_dir is not None:
+        if "data_dir" not in arguments_of(recipe):
+            raise ValueError(f"`data_dir`: the recipe {config.recipe} reads no data.")
+        arguments["data_dir"] = data_dir
+    experiment = recipe(**arguments)._replace(recipe=config.recipe)
+    return experiment, config._replace(arguments=arguments)
+
+
+def recipe_of(folder: Path, config: Config, recipe: Recipe | None = None) -> Recipe:
+    """Return the recipe of a run: a built-in one, or the user's own that is passed.
+
+    Raises:
+      ValueError: if the run has no recipe, or one of a user's own that is not passed.
+    """
+    from ..recipes import RECIPES
+
+    if recipe is not None:
+        return recipe
+    if config.recipe is None:
+        raise ValueError(f"{str(folder)!r} holds a learner of your own: pass it as `learner`.")
+    if config.is_reference:
+        raise ValueError(
+            f"`recipe`: {str(folder / CONFIG)!r} names {config.recipe}, which is not imported because a file names it. "
+            f"If you trust that code, pass `--recipe {shlex.quote(config.recipe)}`; in Python, pass the recipe."
+        )
+    return RECIPES[config.recipe]
+
+
+def check_data_dir(folder: Path, config: Config, data_dir: str | None, why: str) -> None:
+    """Refuse to open data only because a run folder, which may be a stranger's, names it.
+
+    Raises:
+      ValueError: if the configuration names a data folder, and the caller none.
+    """
+    named = config.arguments.get("data_dir")
+    if data_dir is None and named is not None:
+        raise ValueError(
+            f"`data_dir` is None, and {str(folder / CONFIG)!r} {why}. The folder that it names ({named!r}) is not "
+            "opened unasked: pass `data_dir`, the same if you trust it."
+        )

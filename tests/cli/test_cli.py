@@ -1,6 +1,7 @@
 """The command line: help, names, run folders, and what is said when something is wrong."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +13,13 @@ import pytest
 
 from jaxmeta.arguments import arguments_of
 from jaxmeta.cli import COMMANDS, UNREAD, main
-from jaxmeta.cli._run import DIVERGED, LOST
+from jaxmeta.cli._run import DIVERGED, INTERRUPTED, LOST
 from jaxmeta.recipes import RECIPES
 from jaxmeta.recipes._characters import Algorithm as Characters
 from jaxmeta.recipes._curves import Algorithm as Curves
-from jaxmeta.runs._folder import create
+from jaxmeta.runs._folder import next_free
 from jaxmeta.runs._journal import append
 from jaxmeta.runs._json import write_json
-from jaxmeta.runs._signals import EXIT
 
 OMNIGLOT = Path(__file__).parents[3] / "shared" / "data" / "omniglot"
 SINE = ["sinusoid_maml", "--num-steps", "4", "--test-tasks", "64", "--hidden", "8", "--num-test-steps", "2"]
@@ -102,7 +102,7 @@ def test_what_prints_a_table_prints_json_too(command, capsys):
 
 def test_exit_codes_are_on_the_page():
     page = (Path(__file__).parents[2] / "docs" / "howto" / "commands.md").read_text().partition("## Exit codes")[2]
-    codes = {0, 1, 2, DIVERGED, LOST, EXIT, UNREAD}
+    codes = {0, 1, 2, DIVERGED, LOST, INTERRUPTED, UNREAD}
     assert {int(line.split("|")[1]) for line in page.splitlines() if line[:3].strip("| ").isdigit()} == codes
 
 
@@ -236,13 +236,13 @@ def test_nothing_is_overwritten(sine, capsys, tmp_path, monkeypatch):
     fails(capsys, ["train", *SINE, "--out", sine], "--out", "nothing is overwritten", "Choose another")
     assert (sine / "config.json").read_bytes() == before
     monkeypatch.chdir(tmp_path)
-    assert [str(create("x", None)) for _ in range(2)] == ["runs/x-1", "runs/x-2"]
+    assert [str(next_free("x")) for _ in range(2)] == ["runs/x-1", "runs/x-2"]
 
 
 def test_no_folder_is_left_by_a_call_that_cannot_run(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    fails(capsys, ["train", "omniglot_maml_5w1s", "--data-dir", tmp_path / "none"], "data_dir", "none")
-    fails(capsys, ["train", "glyphs_maml", "--num-ways", "0"], "num_ways")
+    fails(capsys, ["train", "omniglot_maml_5w1s", "--data-dir", tmp_path / "none"], "`--data-dir`", "none")
+    fails(capsys, ["train", "glyphs_maml", "--num-ways", "0"], "`--num-ways`")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -250,11 +250,12 @@ def test_no_folder_is_left_by_a_call_that_cannot_run(capsys, tmp_path, monkeypat
     "changes, texts",
     [
         ({"recipe": "sinusoid_mamal"}, ["no recipe", "did you mean 'sinusoid_maml'"]),
-        ({"recipe": ["os.system"]}, ["no recipe"]),
+        ({"recipe": ["os.system"]}, ["`recipe` must be text"]),
+        ({"recipe": "os:system"}, ["is not imported because a file names it", "--recipe os:system"]),
         ({"arguments": {"num_stepz": 4}}, ["no argument 'num_stepz'", "did you mean 'num_steps'"]),
-        ({"arguments": {"num_steps": "4"}}, ["`num_steps` must be int, got '4'"]),
+        ({"arguments": {"num_steps": "4"}}, ["`num_steps` must be a whole number, got '4'"]),
         ({"arguments": {"kernel_init": "evil"}}, ["`kernel_init`"]),
-        ({"arguments": {"meta_lr": 10**400}}, ["`meta_lr` must be float"]),
+        ({"arguments": {"meta_lr": 10**400}}, ["`meta_lr` must be"]),
         ({"arguments": 3}, ["`arguments` must be an object"]),
         ({"seed": "x"}, ["`seed` must be a whole number"]),
         ({"format": 99}, ["format 99"]),
@@ -276,12 +277,15 @@ def test_parameters_of_another_model(sine, copy, capsys):
     folder = copy(arguments=arguments)
     fails(capsys, ["evaluate", folder], "there is no checkpoint")
     (folder / "params").symlink_to(sine / "params")
+    fails(capsys, ["evaluate", folder], "params' is a symbolic link")
+    (folder / "params").unlink()
+    shutil.copytree(sine / "params", folder / "params")
     fails(capsys, ["evaluate", folder], "another model", "params/dense0/kernel: float32[1, 8] instead of float32[1, 9]")
 
 
 def test_evaluate_refuses_what_makes_no_sense(sine, capsys):
     fails(capsys, ["evaluate", sine, "--num-inner-steps", "0"], "at least 1")
-    fails(capsys, ["evaluate", sine, "--num-tasks", "0"], "`num_tasks` must be at least 1")
+    fails(capsys, ["evaluate", sine, "--num-tasks", "0"], "`--num-tasks` must be at least 1")
     fails(capsys, ["evaluate", sine, "--data-dir", "x"], "reads no data")
 
 
@@ -325,7 +329,7 @@ def test_a_run_that_was_cut_short_goes_on_as_if_it_had_not_been(tmp_path, capsys
     assert "from step 50" in capsys.readouterr().out
     assert (cut / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     assert (cut / "results.json").read_bytes() == (whole / "results.json").read_bytes()
-    fails(capsys, ["train", "--resume", cut], "has finished", "choose another `--out`")
+    fails(capsys, ["train", "--resume", cut], "has finished", "choose another folder")
     fails(capsys, ["train", "--resume", tmp_path], "is not a run folder")
 
 
@@ -339,6 +343,6 @@ def test_knobs_of_the_computation(tmp_path, capsys):
     assert list((out / "profile").rglob("*.xplane.pb"))
     fails(capsys, ["train", *SINE, "--profile", "5"], "`--profile` must be like 100:105", "got '5'")
     assert "skipped_tasks" in (out / "metrics.jsonl").read_text()
-    fails(capsys, ["train", *SINE, "--mesh", "task=3"], "`--mesh task=3` does not divide the 25 tasks")
+    fails(capsys, ["train", *SINE, "--mesh", "task=3"], "`--mesh` is task=3, which does not divide the 25 tasks")
     fails(capsys, ["train", *SINE, "--mesh", "data=2"], "must be like task=4, got 'data=2'")
     fails(capsys, ["train", *SINE, "--accumulate", "0"], "`--accumulate` must be a whole number of at least 1, got 0")

@@ -12,8 +12,11 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+import jax
 import numpy as np
 import pytest
+
+from jaxmeta import runs
 
 FLAGS = ["sinusoid_maml", "--hidden", "8", "--num-steps", "6000", "--tasks-per-step", "4", "--test-tasks", "32"]
 FLAGS += ["--num-test-steps", "1", "--checkpoint-every", "500"]
@@ -55,10 +58,7 @@ def whole(processes: int) -> Path:
 
 
 def arrays(folder: Path) -> list[np.ndarray]:
-    import orbax.checkpoint as ocp
-
-    with ocp.StandardCheckpointer() as checkpointer:
-        return list(checkpointer.restore(folder / "params" / "arrays").values())
+    return jax.tree.leaves(runs.load(folder).meta)
 
 
 @pytest.mark.parametrize("processes, seed", [

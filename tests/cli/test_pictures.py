@@ -8,7 +8,7 @@ import pytest
 import jaxmeta as jm
 from jaxmeta.recipes import Experiment, by_split, nearest_neighbour
 from jaxmeta.runs._held_out import WAYS, embedding, held_out, outputs
-from jaxmeta.runs._pictures import draw_tasks
+from jaxmeta.runs._pictures import pictures
 from jaxmeta.types import Batch, ClassSet, Variables
 
 NOTHING = Variables({})
@@ -92,11 +92,9 @@ def test_samplers_without_such_a_task():
 
 def test_what_is_drawn_of_images(tmp_path):
     learner, tasks = jm.protonet(PIXELS), sampler()
-    draw_tasks(
-        tmp_path,
-        Experiment(learner, optax.sgd(0.1), by_split(train=lambda: tasks, test=lambda: tasks), 1, 1, ""),
-        NOTHING,
-    )
+    e = Experiment(learner, optax.sgd(0.1), by_split(train=lambda: tasks, test=lambda: tasks), 1, 1, "")
+    for draw in pictures(tmp_path, e, NOTHING).values():
+        draw()
     assert {path.name for path in tmp_path.iterdir()} == {"episodes.png", "confusion.png", "embedding.png"}
 
 

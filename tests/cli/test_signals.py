@@ -42,8 +42,9 @@ def test_the_first_signal_keeps_what_was_reached(tmp_path, number):
 
 def test_the_second_signal_stops_at_once():
     code = (
-        "import signal, time; from jaxmeta.runs._signals import stop_on_signals\n"
-        "with stop_on_signals() as stop:\n"
+        "import signal, time; from jaxmeta.cli._progress import _stop\n"
+        "from jaxmeta.runs._signals import stop_on_signals\n"
+        "with stop_on_signals(_stop) as stop:\n"
         "    signal.raise_signal(signal.SIGINT); stop.wait(9); print('set', stop.is_set(), flush=True)\n"
         "    signal.raise_signal(signal.SIGINT); time.sleep(30); print('late')\n"
     )
