@@ -41,8 +41,9 @@ def check_inside(folder: Path) -> None:
     """
     if is_remote(folder) or not folder.is_dir():
         return
-    for entry in os.scandir(folder):
-        check_entry(entry)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            check_entry(entry)
     for name in (CHECKPOINTS, "params"):
         check_tree(folder / name)
 

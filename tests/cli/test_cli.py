@@ -250,10 +250,10 @@ def test_no_folder_is_left_by_a_call_that_cannot_run(capsys, tmp_path, monkeypat
     "changes, texts",
     [
         ({"recipe": "sinusoid_mamal"}, ["no recipe", "did you mean 'sinusoid_maml'"]),
-        ({"recipe": ["os.system"]}, ["`recipe` must be text"]),
+        ({"recipe": ["os.system"]}, ["`recipe` must be"]),
         ({"recipe": "os:system"}, ["is not imported because a file names it", "--recipe os:system"]),
         ({"arguments": {"num_stepz": 4}}, ["no argument 'num_stepz'", "did you mean 'num_steps'"]),
-        ({"arguments": {"num_steps": "4"}}, ["`num_steps` must be a whole number, got '4'"]),
+        ({"arguments": {"num_steps": "4"}}, ["`num_steps` must be a whole number of at least 1, got '4'"]),
         ({"arguments": {"kernel_init": "evil"}}, ["`kernel_init`"]),
         ({"arguments": {"meta_lr": 10**400}}, ["`meta_lr` must be"]),
         ({"arguments": 3}, ["`arguments` must be an object"]),
