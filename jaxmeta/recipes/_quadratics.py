@@ -42,7 +42,7 @@ def quadratics(
         "schedule": lambda: jm.update_rules.schedule(num_inner_steps, init_lr=0.1),
     }
 
-    def learner(rule: jm.update_rules.Rule) -> jm.MetaLearner:
+    def learner(rule: jm.update_rules.UpdateRule) -> jm.MetaLearner:
         # The outer loss keeps the iterates anyway, so steps are recomputed one by one.
         return jm.learned_optimizer(
             point(), jm.losses.mse, rule=rule, num_steps=num_inner_steps, remat=memory.remat > 0
