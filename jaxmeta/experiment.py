@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from .types import Batch, Key, MetaLearner, PyTree, Sampler, Task, Variables
+from .validation import check_disjoint
 
 
 class Experiment(NamedTuple):
@@ -35,6 +36,8 @@ class Experiment(NamedTuple):
       eval_tasks: tasks per validation.
       test_tasks: tasks in the final measurement.
       beside: untrained learners by name, measured on the same tasks for comparison.
+      allow_shared_classes: accept classes that are both trained and held out. Accuracy on them is no measure of how
+        well new classes are learned.
       note: returns a remark about the data that is shown before training, or ``""``; it may read the data.
       recipe: the name or reference of the function that made this experiment, or None. A run writes it down, so that
         the experiment can be built again.
@@ -56,6 +59,7 @@ class Experiment(NamedTuple):
     eval_tasks: int = 256
     test_tasks: int = 1_000
     beside: Mapping[str, MetaLearner] = MappingProxyType({})
+    allow_shared_classes: bool = False
     note: Callable[[], str] = lambda: ""
     recipe: str | None = None
     arguments: Mapping[str, Any] = MappingProxyType({})
@@ -81,8 +85,14 @@ class Experiment(NamedTuple):
         return jax.eval_shape(self.train, jax.random.key(0))
 
     def prepare(self) -> Task:
-        """Read the data of every split, so that errors in it are raised before training, and return `example`."""
-        _ = self.val, self.test
+        """Read the data of every split, so that errors in it are raised before training, and return `example`.
+
+        Raises:
+          ValueError: if classes that are trained on are held out too, and `allow_shared_classes` is False.
+        """
+        for split, sampler in (("val", self.val), ("test", self.test)):
+            if sampler is not None and not self.allow_shared_classes:
+                check_disjoint(self.train, sampler, split=split, allow="pass `allow_shared_classes=True`")
         return self.example
 
     def _must_have(self, split: str) -> Sampler:

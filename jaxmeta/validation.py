@@ -8,7 +8,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from .types import Batch, ClassSet, MetaLearner, MetaState, Model, PyTree, Task, Variables
+from .types import Batch, ClassSet, MetaLearner, MetaState, Model, PyTree, Sampler, Task, Variables
 
 
 def check_task(task: Any, *, num_ways: int | None = None) -> None:
@@ -158,34 +158,60 @@ def check_is_model(model: Any) -> None:
         raise TypeError(f"`model` must be a `Model`, got {type(model).__name__}: {_WRAP}.")
 
 
-def check_disjoint(train: ClassSet, test: ClassSet, *, allow: str = "allow shared classes") -> None:
-    """Check that no class of the test tasks was trained on: accuracy on such classes is not accuracy on new ones.
-
-    Classes are compared by name, without regard to case.
+def check_disjoint(
+    train: ClassSet | Sampler, test: ClassSet | Sampler, *, split: str = "test", allow: str = "allow shared classes"
+) -> None:
+    """Check that no class of held-out tasks was trained on: accuracy on such classes is not accuracy on new ones.
 
     Args:
-      train, test: classes to train on, and classes to measure on.
+      train, test: a `ClassSet`, or a sampler that draws from one: classes to train on, and classes to measure on.
+        Samplers without named classes pass.
+      split: the split that ``test`` is, for the message.
       allow: how the caller lets the user go on, for the message.
 
     Raises:
-      ValueError: naming the classes that both have.
+      ValueError: naming the classes that both have, by the rule of `shared_names`.
 
     Example:
       >>> data = ClassSet(jnp.zeros((4, 1)), np.array([0, 2]), np.array([2, 2]), ("cat", "dog"))
       >>> check_disjoint(data.select(["cat"]), data.select(["dog"]))
       >>> check_disjoint(data, data.select(["dog"]))
       Traceback (most recent call last):
-      ValueError: 1 of the 1 classes of the test set are classes of the training set: 'dog'. ...
+      ValueError: 1 of the 1 classes of 'test' are trained on: 'dog'. ...
     """
-    known = {name.strip().casefold() for name in train.names}
-    shared = [name for name in test.names if name.strip().casefold() in known]
+    names = class_names(test)
+    shared = shared_names(class_names(train), names)
     if shared:
         some = ", ".join(repr(name) for name in shared[:5]) + (" ..." if len(shared) > 5 else "")
         raise ValueError(
-            f"{len(shared)} of the {len(test.names)} classes of the test set are classes of the training set: {some}. "
-            "The accuracy would be that of classes which were trained on. Divide the classes, for instance with "
-            f"`ClassSet.split`, or {allow}."
+            f"{len(shared)} of the {len(names)} classes of {split!r} are trained on: {some}. The accuracy would be "
+            f"that of known classes. Divide the classes, for instance with `ClassSet.split`, or {allow}."
         )
+
+
+def shared_names(train: Iterable[str], test: Iterable[str]) -> list[str]:
+    """Return the names of ``test`` that are in ``train`` too, sorted; without regard to case and outer spaces.
+
+    Names that are whole numbers are labels, which may stand for other classes in each set. They are not compared.
+
+    Example:
+      >>> shared_names(["Cat", "dog", "7"], ["fox", "cat", "7"])
+      ['cat']
+    """
+    known = {name.strip().casefold() for name in train}
+    return sorted({name for name in test if name.strip().casefold() in known and not name.strip().isdecimal()})
+
+
+def class_names(source: ClassSet | Sampler) -> tuple[str, ...]:
+    """Return the names of the classes of a `ClassSet`, of a sampler, or of the sampler within it; () without names.
+
+    Example:
+      >>> class_names(ClassSet(jnp.zeros((1, 1)), np.array([0]), np.array([1]), ("cat",)))
+      ('cat',)
+    """
+    names: tuple[str, ...] = tuple(getattr(source, "names", None) or ())
+    within = getattr(source, "sampler", None)
+    return names if names or within is None else class_names(within)
 
 
 def check_integers(name: str, tree: PyTree) -> None:

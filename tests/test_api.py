@@ -79,11 +79,11 @@ ROOMS = {
     "testing": {"types", "losses", "step", "fit", "evaluation"},
     "tasks": {"types", "validation"},
     "rl": {"types", "inner", "implicit", "step"},
-    "datasets": {"types", "storage"},
+    "datasets": {"types", "storage", "validation"},
     "checkpoint": {"types", "storage", "parallel"},
     "plots": {"types", "storage"},
     "estimator": set("types storage learner models losses algorithms checkpoint datasets runs".split()),
-    "experiment": {"types"},
+    "experiment": {"types", "validation"},
     "arguments": {"_suggest", "experiment"},
     "ranges": set(),
     "runs": set("_suggest arguments ranges types storage callbacks checkpoint datasets evaluation experiment".split())

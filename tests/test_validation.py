@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxmeta as jm
 from jaxmeta import Batch, ClassSet, Task
+from jaxmeta.experiment import Experiment, by_split, nearest_neighbour
 from jaxmeta.validation import check_disjoint, check_integers, check_task
 
 X, WAYS = jnp.ones((6, 4)), jnp.ones(3, bool)
@@ -82,6 +84,23 @@ def test_classes_of_training_and_test():
     check_disjoint(DATA.select(["A", "c"]), DATA.select(["b"]))
     with pytest.raises(ValueError, match=r"1 of the 2 classes .* 'a'.*or pass --mine"):
         check_disjoint(DATA, ClassSet(DATA.x, np.array([0, 1]), np.array([1, 1]), ("a", "e")), allow="pass --mine")
+
+
+def test_classes_of_an_experiment_are_compared_before_training():
+    """Behind mini-batches, wrappers and episodes; labels that are only numbers are no names."""
+    images = DATA._replace(x=np.zeros((10, 4, 4, 1), np.uint8))
+    train = jm.tasks.augmented(jm.tasks.batches(images.select(["A", "b"]), batch_size=2))
+
+    def prepare(*names, allow=False):
+        test = jm.tasks.episodes(images.select(names), num_ways=1, num_shots=1, num_queries=1)
+        tasks = by_split(train=lambda: train, test=lambda: test)
+        return Experiment(nearest_neighbour(), optax.sgd(0.1), tasks, 1, 1, "", allow_shared_classes=allow).prepare()
+
+    with pytest.raises(ValueError, match=r"1 of the 2 classes of 'test' are trained on: 'b'.*`allow_shared_classes"):
+        prepare("c", "b")
+    assert prepare("c", "b", allow=True).query.y.shape == prepare("c", "d").query.y.shape == (2,)
+    labels = DATA._replace(names=("1", "2", "3", "4"))
+    check_disjoint(labels, labels)
 
 
 def test_classes_are_selected_in_order_with_their_examples():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmeta.types import ClassSet
+from jaxmeta.validation import shared_names
 
 from ._files import open_tree
 from ._folder import classes_below, drop_small, holding_folders, read_classes
@@ -183,8 +184,7 @@ def split_by_name(classes: Iterable[str], split: ClassSplit, where: str) -> dict
 def check_shared(parts: Mapping[str, Iterable[str]], where: str, *, allow: bool = False) -> list[str]:
     """Refuse classes that are in two parts; return a sentence for each pair of parts if they are allowed.
 
-    Names are compared without regard to case. Names that are whole numbers are labels, which may stand for other
-    classes in each part; they are not compared.
+    Names are compared as by `validation.shared_names`.
 
     Args:
       parts: part -> names of its classes.
@@ -195,15 +195,15 @@ def check_shared(parts: Mapping[str, Iterable[str]], where: str, *, allow: bool 
       >>> check_shared({"train": ["cat", "dog"], "test": ["cat"]}, "photos", allow=True)
       ["1 of the 1 classes of 'test' is also in 'train' (cat)"]
     """
-    sets = {part: {name.casefold(): name for name in names if not name.isdecimal()} for part, names in parts.items()}
+    names = {part: list(classes) for part, classes in parts.items()}
     notes: list[str] = []
     for first, second in (("train", "test"), ("train", "val"), ("val", "test")):
-        shared = sorted(name for key, name in sets.get(second, {}).items() if key in sets.get(first, {}))
+        shared = shared_names(names.get(first, []), names.get(second, []))
         if not shared:
             continue
         verb = "is" if len(shared) == 1 else "are"
         more = f" and {len(shared) - MOST} more" if len(shared) > MOST else ""
-        said = f"{len(shared)} of the {len(sets[second])} classes of {second!r} {verb} also in {first!r}"
+        said = f"{len(shared)} of the {len(names[second])} classes of {second!r} {verb} also in {first!r}"
         said += f" ({', '.join(shared[:MOST])}{more})"
         if not allow:
             raise ValueError(

@@ -161,6 +161,7 @@ def photographs(
         eval_tasks=eval_tasks,
         test_tasks=outer.test_tasks,
         published=published(dataset, backbone, algorithm, episodes.size),
+        allow_shared_classes=allow_shared_classes,
         note=lambda: explain(Path(data_dir), "data_dir", by_name) if dataset == "folder" and data_dir else "",
     )
 

@@ -6,6 +6,7 @@ Letters: B examples of a mini-batch, C classes, M examples of the data set.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -51,7 +52,7 @@ def batches(data: ClassSet, *, batch_size: int, rotate: Literal["extra"] | None 
         empty = int(np.argmin(data.count))
         name = data.names[empty] if empty < len(data.names) else empty
         raise ValueError(f"Class {name!r} of `data` has no examples; drop such classes.")
-    return Batches(*on_device(data), size, rotate)
+    return Batches(*on_device(data), size, rotate, tuple(data.names))
 
 
 class Rows(NamedTuple):
@@ -68,7 +69,12 @@ class Rows(NamedTuple):
     turns: jax.Array | None
 
 
-@jax.tree_util.register_dataclass
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["x", "start", "count"],
+    meta_fields=["batch_size", "rotate"],
+    drop_fields=["names"],
+)
 @dataclass(frozen=True, eq=False)
 class Batches:
     """The sampler that `batches` makes; its leaves are the arrays of the data set, its shape is static."""
@@ -76,8 +82,9 @@ class Batches:
     x: PyTree = field(repr=False)
     start: jax.Array = field(repr=False)
     count: jax.Array = field(repr=False)
-    batch_size: int = field(metadata={"static": True})
-    rotate: Literal["extra"] | None = field(metadata={"static": True})
+    batch_size: int
+    rotate: Literal["extra"] | None
+    names: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def num_classes(self) -> int:
