@@ -1,4 +1,4 @@
-"""Convolutions with one kernel per task: every lowering on every shape and map, in one run.
+"""Convolutions with one kernel per task and with one for all: every lowering on every shape and map, in one run.
 
 The lowering that `jaxmeta.ops` chooses by itself ("auto") rests on this table. Contenders take turns on
 the same inputs, after a check that they agree; the time is the median, the spread half the interquartile
@@ -22,12 +22,15 @@ from jaxmeta.ops import conv_general_dilated, set_lowering
 
 
 class Shape(NamedTuple):
+    """``tasks`` is 0 where one kernel serves all images."""
+
     tasks: int
     images: int
     size: int
     channels: int
     filters: int
     stride: int
+    kernel: int = 3
 
 
 def shapes(name, tasks, images, layers):
@@ -45,18 +48,33 @@ SHAPES = {
     **shapes("miniImageNet, 1 task x 5 images", 1, 5, IMAGENET),
     **shapes("miniImageNet, 1 task x 75 images", 1, 75, IMAGENET),
 }
+# One kernel for all: ANIL, ProtoNet, pre-training; strides, 1x1 kernels, from few images to many.
+PROTONET = (28, 1, 64, 1), (14, 64, 64, 1), (7, 64, 64, 1), (3, 64, 64, 1)
+PROTONET_84 = (84, 3, 64, 1), (42, 64, 64, 1), (21, 64, 64, 1)
+RESNET = (84, 64, 64, 1), (42, 64, 160, 1), (21, 320, 320, 1), (10, 640, 640, 1)
+POINTWISE = (84, 3, 64, 1, 1), (42, 64, 160, 1, 1), (10, 320, 640, 1, 1), (10, 320, 640, 2, 1)
+SHAPES |= {
+    **shapes("shared, Omniglot, 16 images", 0, 16, OMNIGLOT),
+    **shapes("shared, Omniglot, 600 images", 0, 600, OMNIGLOT),
+    **shapes("shared, Omniglot, 4096 images", 0, 4096, OMNIGLOT[2:]),
+    **shapes("shared, ProtoNet, 600 images", 0, 600, PROTONET),
+    **shapes("shared, ProtoNet 84, 100 images", 0, 100, PROTONET_84),
+    **shapes("shared, ResNet-12, 16 images", 0, 16, RESNET),
+    **shapes("shared, 1x1, 16 images", 0, 16, POINTWISE),
+}
 MAPS = ("output", "input gradient", "kernel gradient")
 
 
 def build(which: str, shape: Shape, lowering: str):
     """The compiled map, and operands for it."""
     strides, layout = (shape.stride,) * 2, ("NHWC", "HWIO", "NHWC")
-    conv = jax.vmap(lambda x, w: conv_general_dilated(x, w, strides, "SAME", dimension_numbers=layout))
+    one = lambda x, w: conv_general_dilated(x, w, strides, "SAME", dimension_numbers=layout)
+    conv, tasks = (jax.vmap(one), (shape.tasks,)) if shape.tasks else (one, ())
     keys = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(keys[0], (shape.tasks, shape.images, shape.size, shape.size, shape.channels))
-    w = jax.random.normal(keys[1], (shape.tasks, 3, 3, shape.channels, shape.filters))
+    x = jax.random.normal(keys[0], (*tasks, shape.images, shape.size, shape.size, shape.channels))
+    w = jax.random.normal(keys[1], (*tasks, shape.kernel, shape.kernel, shape.channels, shape.filters))
     out = -(-shape.size // shape.stride)
-    y = jax.random.normal(keys[2], (shape.tasks, shape.images, out, out, shape.filters))
+    y = jax.random.normal(keys[2], (*tasks, shape.images, out, out, shape.filters))
     f, args = {
         "output": (conv, (x, w)),
         "input gradient": (lambda y, w: jax.linear_transpose(lambda x: conv(x, w), x)(y)[0], (y, w)),
@@ -114,7 +132,12 @@ def main():
     default = Path(__file__).parent / "results" / "task_conv.json"
     parser.add_argument("--out", type=Path, default=default, help="where the JSON goes")
     parser.add_argument("--seconds", type=float, default=1.0, help="of timing per line of the table")
-    parser.add_argument("--lowerings", nargs="+", default=["gemm", "loop", "auto"], help="native is slow")
+    parser.add_argument(
+        "--lowerings",
+        nargs="+",
+        default=["gemm", "loop", "auto"],
+        help="native is slow with one kernel per task; for a shared one it is added",
+    )
     parser.add_argument("--only", default="", help="shapes whose name contains this")
     options = parser.parse_args()
 
@@ -124,7 +147,8 @@ def main():
         for which in MAPS:
             if options.only not in name or (which == "input gradient" and shape.channels < 4):
                 continue  # nobody differentiates with respect to the images
-            contenders = {lowering: build(which, shape, lowering) for lowering in options.lowerings}
+            names = list(dict.fromkeys([*options.lowerings, *([] if shape.tasks else ["native"])]))
+            contenders = {lowering: build(which, shape, lowering) for lowering in names}
             times = time_all(contenders, options.seconds)
             best = min((n for n in times if n != "auto"), key=lambda n: times[n]["median"], default="auto")
             cells = "".join(f"{t['median']:9.2f} ±{t['spread']:4.1f}" for t in times.values())
