@@ -87,7 +87,7 @@ ROOMS = {
     "arguments": {"_suggest", "experiment"},
     "ranges": set(),
     "runs": set("_suggest arguments ranges types storage callbacks checkpoint datasets evaluation experiment".split())
-    | {"fit", "parallel", "plots", "recipes", "step"},
+    | {"fit", "parallel", "plots", "recipes", "step", "tasks"},
 }
 
 

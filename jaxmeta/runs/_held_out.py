@@ -1,12 +1,12 @@
 """One larger task of held-out classes, always the same ones, on which single predictions can be looked at."""
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..tasks import Classes, classes_of
 from ..types import Batch, MetaLearner, PyTree, Sampler, Task, Variables
 
 WAYS, QUERIES = 10, 20  # at most: of classes, and of each class, where the data have as many
@@ -34,12 +34,12 @@ def held_out(learner: MetaLearner, meta: Variables, sampler: Sampler) -> HeldOut
     The classes stay the same from query to query, so that it means something which is taken for which; in the tasks
     of the measurement they are others each time.
     """
-    layout: Any = getattr(sampler, "layout", None)
-    if layout is None or not dataclasses.is_dataclass(sampler):
+    classes = classes_of(sampler)
+    if classes is None:
         return None
-    own = layout.num_ways[1]
-    for num_ways in dict.fromkeys((max(own, min(WAYS, _num_classes(sampler))), own)):
-        found = _draw(sampler, layout, num_ways)
+    own, total = classes.layout.num_ways[1], WAYS if classes.count is None else len(classes.count)
+    for num_ways in dict.fromkeys((max(own, min(WAYS, total)), own)):
+        found = _draw(sampler, classes, num_ways)
         if _tells_apart(learner, meta, found):
             return found
     return None
@@ -82,29 +82,17 @@ def has_prototypes(learner: MetaLearner, meta: Variables, found: HeldOut) -> boo
     return hasattr(jax.eval_shape(learner.adapt, meta, found.task.support), "means")
 
 
-def _num_classes(sampler: Any) -> int:
-    """How many there are; of an endless family, as many as are asked for."""
-    count = getattr(sampler, "count", None)
-    return WAYS if count is None else int(count.size) * (4 if getattr(sampler, "rotate", None) == "extra" else 1)
-
-
-def _draw(sampler: Any, layout: Any, num_ways: int) -> HeldOut:
+def _draw(sampler: Any, classes: Classes, num_ways: int) -> HeldOut:
+    layout = classes.layout
     shots, own = layout.num_shots[1], layout.num_queries
-    most = QUERIES if getattr(sampler, "count", None) is None else int(sampler.count.min()) - shots
+    most = QUERIES if classes.count is None else int(classes.count.min()) - shots
     parts = max(min(QUERIES, most) // own, 1)
     layout = layout._replace(num_ways=(num_ways, num_ways), num_shots=(shots, shots), num_queries=parts * own)
-    large = dataclasses.replace(sampler, layout=layout)
+    large = sampler.with_layout(layout)
     indices = jax.jit(lambda s: s.draw(jax.random.key(2)))(large)
-    return HeldOut(jax.jit(lambda s, i: s.fetch(i))(large, indices), num_ways, parts, _names(sampler, indices))
-
-
-def _names(sampler: Any, indices: Any) -> list[str] | None:
-    names = getattr(sampler, "names", ())
-    if not names:
-        return None
-    turns = indices.turns if getattr(sampler, "rotate", None) == "extra" else np.zeros(len(indices.classes), int)
-    turned = lambda turn: f", turned {90 * int(turn)}°" if turn else ""
-    return [names[int(c)] + turned(turn) for c, turn in zip(indices.classes, turns, strict=True)]
+    numbers = np.asarray(large.class_indices(indices)).tolist()
+    names = [classes.names[number] for number in numbers] if classes.names else None
+    return HeldOut(jax.jit(lambda s, i: s.fetch(i))(large, indices), num_ways, parts, names)
 
 
 def _in_parts(a: Any, found: HeldOut) -> Any:

@@ -1,9 +1,13 @@
-"""Samplers: distributions over tasks, pure functions of a key that run inside jit and on the device."""
+"""Samplers: distributions over tasks, as pure functions of a key that run on the device inside jit."""
 
 from ._augmented import augmented as augmented
 from ._batches import batches as batches
+from ._classes import Classes as Classes
+from ._classes import ClassSampler as ClassSampler
+from ._classes import classes_of as classes_of
 from ._episodes import episodes as episodes
 from ._glyphs import glyphs as glyphs
+from ._layout import Layout as Layout
 from ._lines import lines as lines
 from ._mixture import mixture as mixture
 from ._quadratics import quadratics as quadratics
@@ -14,5 +18,5 @@ from ._streamed import streamed as streamed
 
 __all__ = [
     "episodes", "batches", "streamed", "sinusoid", "lines", "mixture", "quadratics", "glyphs", "rotated",
-    "augmented", "stream",
+    "augmented", "stream", "ClassSampler", "Classes", "Layout", "classes_of",
 ]  # fmt: skip

@@ -1,9 +1,11 @@
-"""The images of another sampler, each seen anew every time it is drawn: cropped, mirrored, in other light.
+"""Augmentation: crop, mirror and relight the images of another sampler each time one is drawn.
 
-Crops as Szegedy et al., 2014, https://arxiv.org/abs/1409.4842 take them, but square. Letters: N images of H x W pixels.
+Crops follow Szegedy et al., 2014, https://arxiv.org/abs/1409.4842, but keep the shape of the image.
+
+Letters: N images of H x W pixels.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -11,25 +13,30 @@ import jax.numpy as jnp
 
 from jaxmeta.types import Batch, Key, PyTree, Sampler, Task
 
+from ._checks import finite
+from ._classes import Classes, classes_of
+from ._layout import Layout
+
 
 def augmented(sampler: Sampler, *, crop: float = 0.6, flip: bool = True, jitter: float = 0.4) -> "Augmented":
-    """A sampler whose images are those of another as another camera might have taken them. For training tasks only.
+    """Return a sampler of the tasks of another one with randomly changed images. Use it for training tasks only.
 
-    Each image of each task draws its own view, on the device: a part of the image, enlarged to the whole (bilinear);
-    left and right exchanged or not; brightness, contrast and saturation. What happens to an image depends on the
-    key alone, and a test on other tasks is not touched: give `evaluate` the sampler within.
+    Each image of each task draws its own view, on the device: a part of the image, enlarged bilinearly to the whole;
+    a horizontal mirror; brightness, contrast and saturation. A view depends only on the key. To measure on unchanged
+    images, give `evaluate` the sampler within.
 
     Args:
       sampler: its inputs are one array of images ``[N, H, W, channels]`` in [0, 1]; `episodes` and `batches` scale
         uint8 images to that.
-      crop: the smallest part of height and width that is seen, in (0, 1]; each image draws uniformly from there to 1,
-        and uniformly where. 1 leaves images whole.
-      flip: whether an image is mirrored with probability a half; not for letters.
+      crop: the smallest share of height and width that a view keeps, in (0, 1]. Each image draws its share uniformly
+        from ``crop`` to 1, and the position of the crop uniformly. 1 leaves images whole.
+      flip: whether an image is mirrored with probability a half; False for letters.
       jitter: brightness, contrast and saturation are each multiplied by a factor drawn from 1 - jitter to
-        1 + jitter, from [0, 1). Saturation is of colour images.
+        1 + jitter, from [0, 1). Saturation changes colour images only.
 
     Raises:
-      ValueError: for a ``crop`` or ``jitter`` out of range; when a task is made, for inputs that are no images.
+      TypeError, ValueError: for a ``crop`` or ``jitter`` out of range; when a task is drawn, for inputs that are no
+        images.
 
     Example:
       >>> from jaxmeta import tasks
@@ -37,21 +44,23 @@ def augmented(sampler: Sampler, *, crop: float = 0.6, flip: bool = True, jitter:
       >>> sampler(jax.random.key(0)).query.x.shape
       (6, 28, 28, 1)
     """
-    if not 0 < crop <= 1:
-        raise ValueError(f"`crop` is the smallest part of a side that is seen, above 0 and at most 1, got {crop!r}.")
-    if not 0 <= jitter < 1:
-        raise ValueError(f"`jitter` is how far factors lie from 1, at least 0 and below 1, got {jitter!r}.")
+    if not 0 < finite("crop", crop) <= 1:
+        raise ValueError(f"`crop` is the smallest share of a side, above 0 and at most 1, got {crop!r}.")
+    if not 0 <= finite("jitter", jitter) < 1:
+        raise ValueError(
+            f"`jitter` is the largest distance of a factor from 1, at least 0 and below 1, got {jitter!r}."
+        )
     return Augmented(sampler, float(crop), bool(flip), float(jitter))
 
 
 class View(NamedTuple):
-    """How images are seen.
+    """The random changes of N images.
 
     Attributes:
-      side: ``[N]``, the part of height and width that is seen.
-      corner: ``[N, 2]``, where: 0 is top or left, 1 is bottom or right.
+      side: ``[N]``, the share of height and width that the crop keeps.
+      corner: ``[N, 2]``, the position of the crop: 0 is top or left, 1 is bottom or right.
       mirrored: bool ``[N]``.
-      light: ``[N, 3]``, factors of saturation, contrast and brightness.
+      light: ``[N, 3]``, the factors of saturation, contrast and brightness.
     """
 
     side: jax.Array
@@ -61,7 +70,7 @@ class View(NamedTuple):
 
 
 class Views(NamedTuple):
-    """The random choices behind one task: those of the sampler within, and the views of support and query images."""
+    """The random choices behind one task: those of the sampler within, and the views of the images."""
 
     indices: PyTree
     support: View | None
@@ -71,7 +80,7 @@ class Views(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Augmented:
-    """The sampler that `augmented` makes."""
+    """The sampler that `augmented` returns."""
 
     sampler: Any
     crop: float = field(metadata={"static": True})
@@ -79,29 +88,41 @@ class Augmented:
     jitter: float = field(metadata={"static": True})
 
     def draw(self, key: Key) -> Views:
-        """Draws what the sampler within draws, and a view of each image."""
+        """Draw the choices of the sampler within, and a view of each image."""
         k_task, k_support, k_query = jax.random.split(key, 3)
         indices = self.sampler.draw(k_task)
         support, query = jax.eval_shape(self.sampler.fetch, indices)
-        return Views(indices, support and self._draw(k_support, support), self._draw(k_query, query))
+        return Views(indices, support and self._draw_view(k_support, support), self._draw_view(k_query, query))
 
     def fetch(self, indices: Views) -> Task:
-        """Makes the task of the sampler within, and looks at its images."""
+        """Fetch the task of the sampler within, and change its images."""
         support, query = self.sampler.fetch(indices.indices)
-        return Task(support and self._look(support, indices.support), self._look(query, indices.query))
+        return Task(support and self._apply(support, indices.support), self._apply(query, indices.query))
 
     def __call__(self, key: Key) -> Task:
-        """Makes the task of ``key``."""
+        """Return the task of ``key``."""
         return self.fetch(self.draw(key))
 
-    def _draw(self, key: Key, batch: Batch) -> View:
+    def classes(self) -> Classes | None:
+        """Return the classes of the sampler within."""
+        return classes_of(self.sampler)
+
+    def with_layout(self, layout: Layout) -> "Augmented":
+        """Return a sampler of augmented episodes of another layout."""
+        return replace(self, sampler=self.sampler.with_layout(layout))
+
+    def class_indices(self, indices: Views) -> jax.Array:
+        """Return the class of each way."""
+        return self.sampler.class_indices(indices.indices)
+
+    def _draw_view(self, key: Key, batch: Batch) -> View:
         n, (k_side, k_corner, k_flip, k_light) = _images(batch).shape[0], jax.random.split(key, 4)
         side = jax.random.uniform(k_side, [n], minval=self.crop, maxval=1.0)
         mirrored = jax.random.bernoulli(k_flip, 0.5, [n]) & self.flip
         light = jax.random.uniform(k_light, [n, 3], minval=1 - self.jitter, maxval=1 + self.jitter)
         return View(side, jax.random.uniform(k_corner, [n, 2]), mirrored, light)
 
-    def _look(self, batch: Batch, view: Any) -> Batch:
+    def _apply(self, batch: Batch, view: Any) -> Batch:
         x = _images(batch)
         x = x if self.crop == 1 else jax.vmap(cut)(x, view.side, view.corner)
         x = jnp.where(view.mirrored[:, None, None, None], x[:, :, ::-1], x) if self.flip else x
@@ -109,7 +130,7 @@ class Augmented:
 
 
 def cut(image: jax.Array, side: jax.Array, corner: jax.Array) -> jax.Array:
-    """A part of an image ``[H, W, C]``, enlarged to the whole: two matrix products, bilinear.
+    """Crop an image ``[H, W, C]`` and enlarge the part bilinearly to the whole, by two matrix products.
 
     Example:
       >>> image = jnp.arange(4.0).reshape(1, 4, 1)
@@ -121,7 +142,7 @@ def cut(image: jax.Array, side: jax.Array, corner: jax.Array) -> jax.Array:
 
 
 def relight(image: jax.Array, light: jax.Array) -> jax.Array:
-    """An image ``[H, W, C]`` in [0, 1] with saturation, contrast and brightness multiplied by three factors.
+    """Multiply saturation, contrast and brightness of an image ``[H, W, C]`` in [0, 1] by three factors.
 
     Example:
       >>> relight(jnp.array([[[0.25, 0.75]]]), jnp.array([0.5, 1.0, 1.0])).tolist()
@@ -134,7 +155,7 @@ def relight(image: jax.Array, light: jax.Array) -> jax.Array:
 
 
 def _weights(size: int, side: jax.Array, start: jax.Array) -> jax.Array:
-    """What each pixel of the part ``[i]`` takes of each of the whole ``[j]``; beyond the last there is the last."""
+    """Return the weight of pixel ``j`` of the whole image in pixel ``i`` of the part; edge pixels repeat outside."""
     pixel = jnp.arange(size, dtype=jnp.float32)
     place = size * start * (1 - side) + side * (pixel + 0.5) - 0.5
     place = jnp.clip(place, 0, size - 1)
@@ -142,6 +163,7 @@ def _weights(size: int, side: jax.Array, start: jax.Array) -> jax.Array:
 
 
 def _images(batch: Batch) -> jax.Array:
+    """Return the inputs if they are one array of images, or raise a ValueError."""
     shapes = [leaf.shape for leaf in jax.tree.leaves(batch.x)]
     if len(shapes) != 1 or len(shapes[0]) != 4:
         raise ValueError(

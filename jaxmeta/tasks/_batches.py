@@ -1,6 +1,6 @@
-"""Mini-batches with global labels: what an ordinary classifier is trained on, for pre-training without episodes.
+"""Mini-batches with global labels, as an ordinary classifier is trained on, for pre-training without episodes.
 
-As in Chen et al., 2019, https://arxiv.org/abs/1904.04232
+Chen et al., 2019, https://arxiv.org/abs/1904.04232.
 
 Letters: B examples of a mini-batch, C classes, M examples of the data set.
 """
@@ -15,26 +15,32 @@ import numpy as np
 
 from jaxmeta.types import Batch, ClassSet, Key, PyTree, Task
 
+from ._checks import positive
 from ._episodes import check_data, check_rotate, gather, on_device, scale, turn
-from ._layout import positive
 
 
 def batches(data: ClassSet, *, batch_size: int, rotate: Literal["extra"] | None = None) -> "Batches":
-    r"""A sampler of mini-batches whose labels are the classes of the whole data set, not of an episode.
+    r"""Return a sampler of mini-batches whose labels are the classes of the whole data set, not of an episode.
 
     A mini-batch is a `Task` with nothing to adapt to: ``support`` is None, and ``query`` holds B examples, label
     ``c`` for class ``c`` of ``data``. Each example's class is uniform over the C classes and the example uniform
-    within its class, independently of the others: small classes are seen as often as large ones. ``query.ways`` has
-    length C, from which `baseline` and its relatives know how many classes there are. Train with
-    ``tasks_per_step=1``, or with more for so many mini-batches whose BatchNorm statistics are their own.
+    within its class, independently of the others: small classes are drawn as often as large ones. ``query.ways`` has
+    length C, which tells `baseline` and similar learners the number of classes. Train with ``tasks_per_step=1``; a
+    larger number gives as many mini-batches, each with its own BatchNorm statistics.
 
     Args:
-      data: classes to draw from; its arrays move to the device once, here.
-      batch_size: examples of a mini-batch B.
+      data: classes to draw from; its arrays move to the device once, in this call.
+      batch_size: the number of examples B in a mini-batch.
       rotate: ``"extra"``: square images turned by 90, 180 and 270 degrees are further classes, 4 C in all, as in
         `episodes`; class ``c`` turned ``t`` times has label ``4 c + t``.
 
-    Returns: a `Sampler` whose tasks have a ``query`` of B examples and no ``support``. Its ``draw`` returns `Rows`.
+    Returns:
+      A `Sampler` whose tasks have a ``query`` of B examples and no ``support``. Its ``draw`` returns `Rows`.
+
+    Raises:
+      TypeError: if ``data`` is no `ClassSet`, or ``batch_size`` no whole number.
+      ValueError: if ``batch_size`` is below 1, a class is empty, ``data`` is inconsistent, its values are not finite,
+        or ``rotate`` does not fit it.
 
     Example:
       >>> images = np.zeros([12, 28, 28, 1], np.uint8)
@@ -45,9 +51,7 @@ def batches(data: ClassSet, *, batch_size: int, rotate: Literal["extra"] | None 
     """
     size = positive("batch_size", batch_size)
     check_data(data)
-    if rotate == "draw":
-        raise ValueError('`rotate="draw"` has no meaning for global labels; use "extra" or None.')
-    check_rotate(rotate, data.x)
+    check_rotate(rotate, data.x, ("extra",))
     if np.min(data.count) < 1:
         empty = int(np.argmin(data.count))
         name = data.names[empty] if empty < len(data.names) else empty
@@ -77,7 +81,7 @@ class Rows(NamedTuple):
 )
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """The sampler that `batches` makes; its leaves are the arrays of the data set, its shape is static."""
+    """The sampler that `batches` returns; its leaves are the arrays of the data set, and its shape is static."""
 
     x: PyTree = field(repr=False)
     start: jax.Array = field(repr=False)
@@ -88,11 +92,11 @@ class Batches:
 
     @property
     def num_classes(self) -> int:
-        """How many labels there are."""
+        """The number of labels."""
         return self.count.size * (4 if self.rotate else 1)
 
     def draw(self, key: Key) -> Rows:
-        """Draws labels, and for each an example of its class."""
+        """Draw labels, and an example of the class for each."""
         k_labels, k_rows = jax.random.split(key)
         labels = jax.random.randint(k_labels, [self.batch_size], 0, self.num_classes, jnp.int32)
         classes, turns = (labels // 4, labels % 4) if self.rotate else (labels, None)
@@ -100,16 +104,16 @@ class Batches:
         return Rows(labels, rows, turns)
 
     def fetch(self, indices: Rows) -> Task:
-        """Gathers, turns and scales the examples of one mini-batch."""
+        """Gather, turn and scale the examples of one mini-batch."""
         return self.finish(indices, gather(self.x, indices.rows))
 
     def finish(self, indices: Rows, x: PyTree) -> Task:
-        """Turns and scales examples ``[B, ...]`` that were gathered."""
+        """Turn and scale gathered examples ``[B, ...]``."""
         if indices.turns is not None:
             x = jax.vmap(lambda image, turns: turn(image[None], turns)[0])(x, indices.turns)
         ways = jnp.ones([self.num_classes], bool)
         return Task(None, Batch(jax.tree.map(scale, x), indices.labels, ways=ways))
 
     def __call__(self, key: Key) -> Task:
-        """Makes the mini-batch of ``key``."""
+        """Return the mini-batch of ``key``."""
         return self.fetch(self.draw(key))

@@ -1,9 +1,8 @@
-"""What samplers of one-dimensional functions share: a few random numbers make a curve, seen at random points.
+"""Samplers of one-dimensional functions: random coefficients give a curve, which is observed at random points.
 
 Letters: K shots, Q queries.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxmeta.types import Batch, Key, Task
 
-from ._layout import positive
+from ._checks import at_least_zero, interval, positive
 
 Range = tuple[float, float]
 
@@ -22,8 +21,8 @@ class Curve(NamedTuple):
     """The random choices behind one task, all float32.
 
     Attributes:
-      numbers: a scalar for every number that makes the curve, by name.
-      x: ``[K + Q, 1]``, the shots first.
+      numbers: the coefficients of the curve by name, each a scalar.
+      x: the inputs, ``[K + Q, 1]``, the shots first.
       noise: ``[K + Q, 1]``, added to the curve.
     """
 
@@ -35,7 +34,10 @@ class Curve(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """A sampler of curves ``function(x, **numbers)``; ranges ``[2]`` and noise are leaves, numbers of points static."""
+    """The sampler of curves ``function(x, **numbers)`` that `curves` returns.
+
+    The ranges ``[2]`` and the noise are leaves; the numbers of points are static.
+    """
 
     ranges: dict[str, jax.Array]
     x: jax.Array
@@ -45,9 +47,12 @@ class Curves:
     num_queries: int = field(metadata={"static": True})
 
     def draw(self, key: Key) -> Curve:
-        """Draws a curve and the points at which it is seen."""
+        """Draw a curve and the points at which it is observed."""
         *k_numbers, k_x, k_noise = jax.random.split(key, len(self.ranges) + 2)
-        uniform = lambda key, shape, bounds: jax.random.uniform(key, shape, jnp.float32, bounds[0], bounds[1])
+
+        def uniform(key: Key, shape: list[int], bounds: jax.Array) -> jax.Array:
+            return jax.random.uniform(key, shape, jnp.float32, bounds[0], bounds[1])
+
         points, names = [self.num_shots + self.num_queries, 1], sorted(self.ranges)
         return Curve(
             numbers={name: uniform(k, [], self.ranges[name]) for name, k in zip(names, k_numbers, strict=True)},
@@ -56,13 +61,13 @@ class Curves:
         )
 
     def fetch(self, indices: Curve) -> Task:
-        """Evaluates the curve at its points."""
+        """Evaluate the curve at its points."""
         y = self.function(indices.x, **indices.numbers) + indices.noise
         k = self.num_shots
         return Task(Batch(indices.x[:k], y[:k]), Batch(indices.x[k:], y[k:]))
 
     def __call__(self, key: Key) -> Task:
-        """Makes the task of ``key``."""
+        """Return the task of ``key``."""
         return self.fetch(self.draw(key))
 
 
@@ -75,7 +80,18 @@ def curves(
     num_shots: int,
     num_queries: int,
 ) -> Curves:
-    """Checks what every family of curves has; numbers and points are uniform over their ranges.
+    """Return a sampler of curves whose coefficients and inputs are uniform over their ranges.
+
+    Args:
+      function: ``(x, **numbers) -> y`` for inputs ``[K + Q, 1]``.
+      ranges: the range (smallest, largest) of each coefficient by name.
+      x: the range of the inputs.
+      noise: the standard deviation of the normal noise of the targets.
+      num_shots: support points K.
+      num_queries: query points Q.
+
+    Raises:
+      TypeError, ValueError: for a range that does not rise, a number that is not finite or a size below 1.
 
     Example:
       >>> power = lambda x, degree: x**degree
@@ -83,14 +99,12 @@ def curves(
       >>> sampler(jax.random.key(0)).support.y.shape
       (5, 1)
     """
-    shots, queries = positive("num_shots", num_shots), positive("num_queries", num_queries)
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"`noise` is a standard deviation and must be finite and >= 0, got {noise!r}.")
-    checked = {name: _bounds(name, bounds) for name, bounds in ranges.items()}
-    return Curves(checked, _bounds("x", x), jnp.float32(noise), function, shots, queries)
-
-
-def _bounds(name: str, bounds: Range) -> jax.Array:
-    if len(bounds) != 2 or not -math.inf < bounds[0] <= bounds[1] < math.inf:
-        raise ValueError(f"`{name}` must be a finite range (smallest, largest), got {bounds!r}.")
-    return jnp.asarray(bounds, jnp.float32)
+    bounds = {name: jnp.asarray(interval(name, pair), jnp.float32) for name, pair in ranges.items()}
+    return Curves(
+        ranges=bounds,
+        x=jnp.asarray(interval("x", x), jnp.float32),
+        noise=jnp.float32(at_least_zero("noise", noise)),
+        function=function,
+        num_shots=positive("num_shots", num_shots),
+        num_queries=positive("num_queries", num_queries),
+    )

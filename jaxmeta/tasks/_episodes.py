@@ -1,13 +1,14 @@
 """N-way K-shot episodes from the classes of a data set.
 
-Vinyals et al., 2016, https://arxiv.org/abs/1606.04080, where turned Omniglot characters are new classes.
+The protocol of Vinyals et al., 2016, https://arxiv.org/abs/1606.04080, where turned Omniglot characters are new
+classes.
 
 Letters: W ways, K shots, Q queries per class, C classes, M examples of the data set.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ import numpy as np
 from jaxmeta.types import ClassSet, Key, PyTree, Task
 from jaxmeta.validation import check_integers
 
+from ._classes import Classes
 from ._layout import Layout, Slots, layout
 from ._subsets import choose
 
@@ -30,30 +32,35 @@ def episodes(
     num_queries: int,
     rotate: Rotate = None,
 ) -> "Episodes":
-    r"""A sampler of N-way K-shot tasks: W distinct classes, and of each K + Q distinct examples.
+    r"""Return a sampler of N-way K-shot tasks: W distinct classes with K + Q distinct examples each.
 
-    Classes and examples are uniform without replacement, each class over its own count; the first K
-    examples are the support set, the other Q the query set, so that the two never share one. Class ``w`` of
-    a task has label ``w`` and its rows follow those of class ``w - 1``. Images of dtype uint8 become float32
-    in [0, 1] when a task is fetched; everything else is handed on as it is. A task depends on its key alone:
-    the same keys are the same evaluation tasks.
+    Classes and examples are uniform without replacement, each class over its own count. The first K examples are the
+    support set and the other Q the query set, so the two sets share no example. Class ``w`` of a task has label ``w``
+    and its rows follow those of class ``w - 1``. Images of dtype uint8 become float32 in [0, 1] when a task is
+    fetched; all other data stay unchanged. A task depends only on its key: the same keys give the same tasks.
 
-    A pair for ``num_ways`` or ``num_shots`` is a range, ends included, from which each task draws uniformly.
-    Shapes stay those of the largest; absent places repeat examples of the same task (an absent way repeats
-    way 0, label included), with ``weight`` 0 and ``ways`` False.
+    A pair for ``num_ways`` or ``num_shots`` is a range, ends included, from which each task draws uniformly. Shapes
+    are those of the largest numbers. Absent places repeat examples of the same task (an absent way repeats way 0 with
+    its label) and have ``weight`` 0 and ``ways`` False.
 
     Args:
-      data: classes to draw from; its arrays move to the device once, here.
+      data: classes to draw from; its arrays move to the device once, in this call.
       num_ways: classes per task W, or a range of them.
       num_shots: support examples per class K, or a range of them.
       num_queries: query examples per class Q.
-      rotate: for square images ``[M, H, H]`` or ``[M, H, H, channels]``, turns of 90 degrees, each class by
-        its own. ``"extra"``: turned characters are further classes, 4 C in all, the protocol of Vinyals et
-        al. and of prototypical networks. ``"draw"``: the W characters are distinct and each draws its turn
-        anew in every task, as in the code of MAML. None: images stay upright.
+      rotate: for square images ``[M, H, H]`` or ``[M, H, H, channels]``, turn each class by a
+        multiple of 90 degrees. ``"extra"``: turned characters are further classes, 4 C in all, the protocol of Vinyals
+        et al. and of prototypical networks. ``"draw"``: the W characters are distinct and each draws a turn in every
+        task, as in the code of MAML. None: images stay upright.
 
-    Returns: a `Sampler` whose tasks have ``support`` and ``query`` batches of W K and W Q examples. Its
-      ``draw`` returns an `Episode`: the classes, rows and quarter turns of a task.
+    Returns:
+      A `Sampler` whose tasks have ``support`` and ``query`` batches of W K and W Q examples. Its ``draw`` returns an
+      `Episode`: the classes, rows and quarter turns of a task.
+
+    Raises:
+      TypeError: if ``data`` is no `ClassSet`, or a size is no whole number.
+      ValueError: if a size is below 1, the classes are too few or too small, ``data`` is inconsistent, its values are
+        not finite, or ``rotate`` does not fit it.
 
     Example:
       >>> images = np.zeros([12, 28, 28, 1], np.uint8)
@@ -68,7 +75,7 @@ def episodes(
     shape = layout(num_ways, num_shots, num_queries)
     check_data(data)
     check_rotate(rotate, data.x)
-    _check_sizes(shape, data, rotate)
+    _check_sizes(shape, _classes(shape, data.count, rotate, tuple(data.names)))
     return Episodes(*on_device(data), shape, rotate, tuple(data.names))
 
 
@@ -96,10 +103,10 @@ class Episode(NamedTuple):
 )
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """The sampler that `episodes` makes; its leaves are the arrays of the data set, its shape is static.
+    """The sampler that `episodes` returns; its leaves are the arrays of the data set, and its layout is static.
 
-    `names`, those of the classes, are for whoever draws or prints: compiled functions do not see them, so that other
-    names are no other program.
+    The `names` of the classes are for pictures and messages. Compiled functions do not see them, so data with other
+    names use the same program.
     """
 
     x: PyTree = field(repr=False)
@@ -110,7 +117,7 @@ class Episodes:
     names: tuple[str, ...] = field(default=(), repr=False)
 
     def draw(self, key: Key) -> Episode:
-        """Draws the classes, rows and turns of one task."""
+        """Draw the classes, rows and turns of one task."""
         k_classes, k_rows, k_turns, k_slots = jax.random.split(key, 4)
         ways, examples = self.layout.shape
         classes, turns = self._draw_classes(k_classes, k_turns)
@@ -121,18 +128,37 @@ class Episodes:
         return Episode(classes, rows, turns, slots)
 
     def fetch(self, indices: Episode) -> Task:
-        """Gathers, turns and scales the examples of one task."""
+        """Gather, turn and scale the examples of one task."""
         return self.finish(indices, gather(self.x, indices.rows))
 
     def finish(self, indices: Episode, x: PyTree) -> Task:
-        """Turns and scales examples ``[W, K + Q, ...]`` that were gathered."""
+        """Turn and scale gathered examples ``[W, K + Q, ...]``."""
         if indices.turns is not None:
             x = jax.vmap(turn)(x, indices.turns)
         return self.layout.task(indices.slots, jax.tree.map(scale, x))
 
     def __call__(self, key: Key) -> Task:
-        """Makes the task of ``key``."""
+        """Return the task of ``key``."""
         return self.fetch(self.draw(key))
+
+    def classes(self) -> Classes:
+        """Return the classes, turned ones included where ``rotate`` is ``"extra"``."""
+        return _classes(self.layout, self.count, self.rotate, self.names)
+
+    def with_layout(self, layout: Layout) -> "Episodes":
+        """Return a sampler of episodes of another layout from the same classes.
+
+        Raises:
+          ValueError: if there are too few classes, or a class has too few examples.
+        """
+        _check_sizes(layout, self.classes())
+        return replace(self, layout=layout)
+
+    def class_indices(self, indices: Episode) -> jax.Array:
+        """Return the class of each way among `classes`: ``4 c + t`` for class ``c`` turned ``t`` times."""
+        if self.rotate != "extra" or indices.turns is None:
+            return indices.classes
+        return 4 * indices.classes + indices.turns
 
     def _draw_classes(self, k_classes: Key, k_turns: Key) -> tuple[jax.Array, jax.Array | None]:
         ways, total = self.layout.shape[0], self.count.size
@@ -144,7 +170,7 @@ class Episodes:
 
 
 def on_device(data: ClassSet) -> tuple[PyTree, jax.Array, jax.Array]:
-    """Examples, starts and counts on the device; the shapes alone of what stays on the host are left as they are."""
+    """Return examples, starts and counts on the device; shapes that stand for data on the host stay as they are."""
     x, start, count = data.x, jnp.asarray(np.int32(data.start)), jnp.asarray(np.int32(data.count))
     if not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(x)):
         check_integers("data.x", x)
@@ -154,20 +180,23 @@ def on_device(data: ClassSet) -> tuple[PyTree, jax.Array, jax.Array]:
 
 
 def gather(x: PyTree, rows: jax.Array) -> PyTree:
+    """Return the given rows of every array."""
     return jax.tree.map(lambda a: jnp.take(a, rows, axis=0, mode="clip"), x)
 
 
 def turn(images: jax.Array, turns: jax.Array) -> jax.Array:
-    """Turns the images of one class, ``[N, H, H, ...]``, by ``turns`` times 90 degrees counter-clockwise."""
+    """Turn the images of one class, ``[N, H, H, ...]``, by ``turns`` times 90 degrees counter-clockwise."""
     images = jnp.where(turns % 2 == 1, jnp.rot90(images, 1, (1, 2)), images)
     return jnp.where(turns >= 2, jnp.rot90(images, 2, (1, 2)), images)
 
 
 def scale(x: jax.Array) -> jax.Array:
+    """Return uint8 images as float32 in [0, 1], and other arrays unchanged."""
     return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
 
 
-def check_type(data: ClassSet) -> None:
+def check_type(data: Any) -> None:
+    """Raise a TypeError if ``data`` is no `ClassSet`."""
     if not isinstance(data, ClassSet):
         raise TypeError(
             f"`data` must be a ClassSet, got {type(data).__name__}; `jaxmeta.datasets` makes them, "
@@ -176,6 +205,7 @@ def check_type(data: ClassSet) -> None:
 
 
 def check_data(data: ClassSet) -> None:
+    """Raise an error if ``data`` has no classes, or its arrays do not fit its classes."""
     check_type(data)
     if len(data.count) == 0:
         raise ValueError("`data` has no classes; was the folder or the split that it came from empty?")
@@ -190,6 +220,7 @@ def check_data(data: ClassSet) -> None:
 
 
 def check_finite(x: PyTree) -> None:
+    """Raise a ValueError with the first row that holds NaN or infinity."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(x):
         if jnp.issubdtype(leaf.dtype, jnp.inexact) and not bool(jnp.isfinite(leaf).all()):
             row = int(jnp.argmin(jnp.isfinite(leaf.reshape(len(leaf), -1)).all(1)))
@@ -197,9 +228,11 @@ def check_finite(x: PyTree) -> None:
             raise ValueError(f"`data.{name}` has NaN or infinity, first in row {row}; drop such examples.")
 
 
-def check_rotate(rotate: Rotate, x: PyTree) -> None:
-    if rotate not in ("extra", "draw", None):
-        raise ValueError(f'`rotate` must be "extra", "draw" or None, got {rotate!r}.')
+def check_rotate(rotate: Any, x: PyTree, choices: tuple[str, ...] = ("extra", "draw")) -> None:
+    """Raise a ValueError if ``rotate`` is none of the choices, or the examples are no square images."""
+    if rotate is not None and rotate not in choices:
+        known = ", ".join(f'"{choice}"' for choice in choices)
+        raise ValueError(f"`rotate` must be {known} or None, got {rotate!r}.")
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(x)]
     square = len(shapes) == 1 and len(shapes[0]) in (3, 4) and shapes[0][1] == shapes[0][2]
     if rotate and not square:
@@ -209,16 +242,24 @@ def check_rotate(rotate: Rotate, x: PyTree) -> None:
         )
 
 
-def _check_sizes(shape: Layout, data: ClassSet, rotate: Rotate) -> None:
-    ways, total = shape.num_ways[1], len(data.count) * (4 if rotate == "extra" else 1)
-    if ways > total:
-        raise ValueError(f"`num_ways` is {ways} but `data` has {total} classes; ask for fewer ways.")
-    smallest, least = int(np.argmin(data.count)), int(np.min(data.count))
-    shots, queries = shape.num_shots[1], shape.num_queries
-    if shots + queries > least:
-        name = data.names[smallest] if smallest < len(data.names) else smallest
+def _classes(layout: Layout, count: Any, rotate: Rotate, names: tuple[str, ...]) -> Classes:
+    """Return the classes with ``count`` examples each; with ``"extra"`` the turns of a class follow one another."""
+    if rotate != "extra":
+        return Classes(layout, np.asarray(count), names)
+    turned = ("", *(f", turned {degrees}°" for degrees in (90, 180, 270)))
+    return Classes(layout, np.repeat(np.asarray(count), 4), tuple(name + turn for name in names for turn in turned))
+
+
+def _check_sizes(layout: Layout, classes: Classes) -> None:
+    """Raise a ValueError if there are too few classes, or a class has too few examples."""
+    ways, count = layout.num_ways[1], np.asarray(classes.count)
+    if ways > len(count):
+        raise ValueError(f"`num_ways` is {ways} but `data` has {len(count)} classes; ask for fewer ways.")
+    shots, queries, smallest = layout.num_shots[1], layout.num_queries, int(np.argmin(count))
+    if shots + queries > count[smallest]:
+        name = classes.names[smallest] if smallest < len(classes.names) else smallest
         raise ValueError(
             f"`num_shots` + `num_queries` is {shots} + {queries} = {shots + queries} but class {name!r} has "
-            f"only {least} examples, and support and query never share one; ask for fewer, or drop such "
+            f"only {count[smallest]} examples, and support and query never share one; ask for fewer, or drop such "
             "classes from `data`."
         )

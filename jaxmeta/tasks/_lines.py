@@ -1,4 +1,4 @@
-"""Regression of straight lines: with sine waves, the two families between which few points must decide.
+"""Regression of straight lines; mixed with sine waves, a learner must tell the two families apart from few points.
 
 Finn, Xu and Levine, 2018, https://arxiv.org/abs/1806.02817, section 6.
 
@@ -19,7 +19,7 @@ def lines(
     x: Range = (-5.0, 5.0),
     noise: float = 0.0,
 ) -> Curves:
-    r"""A sampler of lines $y = a x + b + \varepsilon$.
+    r"""Return a sampler of lines $y = a x + b + \varepsilon$.
 
     The slope $a$ and intercept $b$ of a task, and its points $x$, are uniform over their ranges, and
     $\varepsilon \sim \mathcal N(0, \sigma^2)$ with $\sigma$ = ``noise``.
@@ -27,20 +27,24 @@ def lines(
     Args:
       num_shots: support points K.
       num_queries: query points Q.
-      slope: range of $a$.
-      intercept: range of $b$.
-      x: range of the inputs.
-      noise: standard deviation $\sigma$ of the targets, in support and query.
+      slope: the range of $a$.
+      intercept: the range of $b$.
+      x: the range of the inputs.
+      noise: the standard deviation $\sigma$ of the targets, in support and query.
 
-    Returns: a `Sampler` of tasks whose ``x`` and ``y`` are float32 ``[K, 1]`` and ``[Q, 1]``; its ``draw``
-      returns a `Curve`.
+    Returns:
+      A `Sampler` of tasks whose ``x`` and ``y`` are float32 ``[K, 1]`` and ``[Q, 1]``; its ``draw`` returns a `Curve`.
+
+    Raises:
+      TypeError, ValueError: for a range that does not rise, a number that is not finite, negative noise or a size
+        below 1.
 
     Example:
       >>> lines(num_shots=5)(jax.random.key(0)).support.y.shape
       (5, 1)
     """
-    points = {"x": x, "noise": noise, "num_shots": num_shots, "num_queries": num_queries}
-    return curves(_line, {"slope": slope, "intercept": intercept}, **points)
+    ranges = {"slope": slope, "intercept": intercept}
+    return curves(_line, ranges, x=x, noise=noise, num_shots=num_shots, num_queries=num_queries)
 
 
 def _line(x: jax.Array, slope: jax.Array, intercept: jax.Array) -> jax.Array:

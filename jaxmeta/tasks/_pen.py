@@ -1,6 +1,6 @@
 r"""Characters as strokes of a pen: drawn at random, drawn again by a shaky hand, rendered as images.
 
-A stroke is a path of constant speed whose heading changes linearly, but for one sharp corner: lines, arcs,
+A stroke is a path of constant speed whose heading changes linearly, except at one sharp corner. This gives lines, arcs,
 loops and hooks. With $u$ from 0 to 1 along the stroke, in (row, column),
 
 $$\theta(u) = \theta_0 + \kappa u + \gamma [u > c], \qquad
@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jaxmeta.types import Key
 
 POINTS = 24  # per stroke: at size 28 about one per pixel
-BOX = 0.68  # of the image, the longer side of a character
-PEN = 0.56 / 28  # of the image, standard deviation of a pen stroke across
+BOX = 0.68  # the longer side of a character, as a share of the image
+PEN = 0.56 / 28  # the standard deviation of the ink across a stroke, as a share of the image
 DARKNESS = 3.0  # ink in the middle of a line is 1 - exp(-3)
 
 
@@ -28,14 +28,14 @@ class Strokes(NamedTuple):
     """A character, or one drawing of it: float32 ``[S]`` each, ``start`` and ``wobble`` ``[2, S]``.
 
     Attributes:
-      heading: direction at the start, radians.
-      length: of the whole stroke; only ratios matter.
-      turn: change of heading over the whole stroke.
-      corner: sudden change of heading on the way.
-      corner_at: where on the way, 0 to 1.
-      joint: where on the stroke before the pen starts, 0 to 1.
-      start: offset of the start from that point, (row, column).
-      wobble: amplitudes of a cosine and a sine along the stroke, added to the heading.
+      heading: the direction at the start, in radians.
+      length: the length of the stroke; only ratios matter.
+      turn: the change of heading over the whole stroke.
+      corner: the sudden change of heading at the corner.
+      corner_at: the position of the corner on the stroke, 0 to 1.
+      joint: the position on the previous stroke at which this one starts, 0 to 1.
+      start: the offset of the start from that point, (row, column).
+      wobble: the amplitudes of a cosine and a sine along the stroke, which are added to the heading.
       present: 1, or 0 for strokes that the character does not have.
     """
 
@@ -52,7 +52,7 @@ class Strokes(NamedTuple):
 
 @partial(jax.jit, static_argnames="num_strokes")
 def invent(key: Key, num_strokes: tuple[int, int]) -> Strokes:
-    """Invents a character with ``num_strokes`` (fewest, most) strokes, most of which hang together."""
+    """Draw a character with ``num_strokes`` (fewest, most) strokes, most of which are connected."""
     fewest, most = num_strokes
     fraction = iter(jax.random.uniform(key, [12, most], jnp.float32))
     uniform = lambda low, high: low + (high - low) * next(fraction)
@@ -73,7 +73,7 @@ def invent(key: Key, num_strokes: tuple[int, int]) -> Strokes:
 
 
 def shake(strokes: Strokes, noise: jax.Array) -> Strokes:
-    """Draws a character again: every number about its strokes is a little off; ``noise`` is ``[10, S]``."""
+    """Add noise ``[10, S]`` to all numbers of the strokes, as a hand does that repeats a character."""
     return strokes._replace(
         heading=strokes.heading + 0.12 * noise[0],
         length=strokes.length * jnp.exp(0.12 * noise[1]),
@@ -87,7 +87,7 @@ def shake(strokes: Strokes, noise: jax.Array) -> Strokes:
 
 
 def trace(strokes: Strokes) -> jax.Array:
-    """Follows the pen: points ``[S, P, 2]``, (row, column); absent strokes stay where the first begins."""
+    """Return the points of the pen ``[S, P, 2]``, (row, column); absent strokes stay at the start of the first."""
     u = (jnp.arange(POINTS - 1, dtype=jnp.float32) + 0.5)[None, :] / (POINTS - 1)
     column = lambda a: a[:, None]
     behind = jnp.clip(40 * (u - column(strokes.corner_at)), 0, 1)
@@ -105,7 +105,7 @@ def trace(strokes: Strokes) -> jax.Array:
 
 
 def frame(points: jax.Array, noise: jax.Array) -> jax.Array:
-    """Fits points ``[..., 2]`` to the image, then leans, stretches, turns and moves them by ``noise [7]``."""
+    """Fit points ``[..., 2]`` to the image, then lean, stretch, turn and move them by ``noise [7]``."""
     flat = points.reshape(-1, 2)
     low, high = flat.min(0), flat.max(0)
     centred = (flat - (low + high)[None, :] / 2) / jnp.maximum(jnp.max(high - low), 1e-3)
@@ -115,7 +115,7 @@ def frame(points: jax.Array, noise: jax.Array) -> jax.Array:
 
 
 def ink(points: jax.Array, present: jax.Array, width: jax.Array, size: int) -> jax.Array:
-    r"""Renders strokes as separable Gaussian splats, one small matrix product per image.
+    r"""Render strokes as separable Gaussian splats, one small matrix product per image.
 
     $$\text{ink}_{ij} = 1 - \exp\Big(-\sum_p g_p\, e^{-(i - r_p)^2 / 2 s^2}\, e^{-(j - c_p)^2 / 2 s^2}\Big),$$
 
@@ -124,11 +124,12 @@ def ink(points: jax.Array, present: jax.Array, width: jax.Array, size: int) -> j
 
     Args:
       points: ``[S, P, 2]``, rows and columns in units of the image.
-      present: ``[S]``, 0 for strokes without ink.
-      width: standard deviation $s$ of the pen, in units of the image.
+      present: ``[S]``, 0 for absent strokes.
+      width: the standard deviation $s$ of the pen, in units of the image.
       size: pixels per side.
 
-    Returns: float32 ``[size, size]`` in [0, 1].
+    Returns:
+      The image, float32 ``[size, size]`` in [0, 1].
     """
     spacing = jnp.sqrt(jnp.sum(jnp.diff(points, axis=1) ** 2, -1)).mean(1)
     gain = DARKNESS * present * spacing / (width * math.sqrt(2 * math.pi))
@@ -141,8 +142,8 @@ def ink(points: jax.Array, present: jax.Array, width: jax.Array, size: int) -> j
 
 @partial(jax.jit, static_argnames="size")
 def draw(key: Key, strokes: Strokes, jitter: jax.Array, size: int) -> jax.Array:
-    """Draws a character by hand once, float32 ``[size, size]``; ``jitter`` scales all that is random."""
+    """Render one drawing of a character, float32 ``[size, size]``; ``jitter`` scales all noise."""
     n = len(strokes.length)
-    noise = jitter * jax.random.normal(key, [10 * n + 8], jnp.float32)  # one call: compiles in half the time
+    noise = jitter * jax.random.normal(key, [10 * n + 8], jnp.float32)  # one call compiles in half the time
     points = frame(trace(shake(strokes, noise[8:].reshape(10, n))), noise[:7])
     return ink(points, strokes.present, PEN * jnp.exp(0.15 * noise[7]), size)

@@ -1,6 +1,6 @@
-"""The images of another sampler, all turned by one angle: a shifted family of the same tasks."""
+"""A shifted family of tasks: the images of another sampler, all turned by one angle."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -8,19 +8,24 @@ import jax.numpy as jnp
 
 from jaxmeta.types import Batch, Key, PyTree, Sampler, Task
 
+from ._checks import finite
+from ._classes import Classes, classes_of
+from ._layout import Layout
+
 
 def rotated(sampler: Sampler, degrees: float) -> "Rotated":
-    """A sampler whose images are those of another, turned counter-clockwise about their centre.
+    """Return a sampler of the tasks of another one, with all images turned counter-clockwise about their centre.
 
-    Bilinear between pixels; what comes from outside an image is 0. The angle is a leaf: samplers that differ in it
-    alone share compiled functions, so a list of them is a stream of shifting tasks for `replay`.
+    Pixels are interpolated bilinearly; points outside an image count as 0. The angle is a leaf: samplers that differ
+    only in the angle share compiled functions, so a list of them is a stream of shifting tasks for `replay`.
 
     Args:
       sampler: its inputs are one array of square images ``[N, H, H]`` or ``[N, H, H, channels]``.
       degrees: the angle.
 
     Raises:
-      ValueError: when a task is made, if its inputs are no square images.
+      TypeError, ValueError: if ``degrees`` is no finite number; when a task is drawn, if its inputs are no square
+        images.
 
     Example:
       >>> from jaxmeta import tasks
@@ -28,36 +33,48 @@ def rotated(sampler: Sampler, degrees: float) -> "Rotated":
       >>> stream[1](jax.random.key(0)).query.x.shape
       (25, 28, 28, 1)
     """
-    return Rotated(sampler, jnp.asarray(degrees, jnp.float32))
+    return Rotated(sampler, jnp.float32(finite("degrees", degrees)))
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Rotated:
-    """The sampler that `rotated` makes."""
+    """The sampler that `rotated` returns."""
 
     sampler: Any
     degrees: jax.Array
 
     def draw(self, key: Key) -> PyTree:
-        """Draws what the sampler within draws."""
+        """Draw the random choices of the sampler within."""
         return self.sampler.draw(key)
 
     def fetch(self, indices: PyTree) -> Task:
-        """Makes the task and turns its images."""
+        """Fetch the task and turn its images."""
         return self._turn(self.sampler.fetch(indices))
 
     def __call__(self, key: Key) -> Task:
-        """Makes the task of ``key``; the sampler within may be a plain function."""
+        """Return the task of ``key``; the sampler within may be a plain function."""
         return self._turn(self.sampler(key))
+
+    def classes(self) -> Classes | None:
+        """Return the classes of the sampler within."""
+        return classes_of(self.sampler)
+
+    def with_layout(self, layout: Layout) -> "Rotated":
+        """Return a sampler of turned episodes of another layout."""
+        return replace(self, sampler=self.sampler.with_layout(layout))
+
+    def class_indices(self, indices: PyTree) -> jax.Array:
+        """Return the class of each way."""
+        return self.sampler.class_indices(indices)
 
     def _turn(self, task: Task) -> Task:
         turn = lambda batch: batch._replace(x=turn_images(_images(batch), self.degrees))
-        return Task(turn(task.support), turn(task.query))
+        return Task(task.support and turn(task.support), turn(task.query))
 
 
 def turn_images(images: jax.Array, degrees: jax.Array) -> jax.Array:
-    """Turns ``[N, H, H, ...]`` counter-clockwise.
+    """Turn images ``[N, H, H, ...]`` counter-clockwise.
 
     Example:
       >>> turn_images(jnp.array([[[1.0, 0.0], [0.0, 0.0]]]), jnp.float32(90)).round(5)
@@ -76,6 +93,7 @@ def turn_images(images: jax.Array, degrees: jax.Array) -> jax.Array:
 
 
 def _images(batch: Batch) -> jax.Array:
+    """Return the inputs if they are one array of square images, or raise a ValueError."""
     shapes = [leaf.shape for leaf in jax.tree.leaves(batch.x)]
     if len(shapes) != 1 or len(shapes[0]) not in (3, 4) or shapes[0][1] != shapes[0][2]:
         raise ValueError(

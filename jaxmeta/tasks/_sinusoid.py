@@ -1,4 +1,4 @@
-"""Regression of sine waves, the smallest family of tasks that shows meta-learning at work.
+"""Regression of sine waves, the smallest family of tasks on which meta-learning shows its effect.
 
 Finn, Abbeel and Levine, 2017, https://arxiv.org/abs/1703.03400, section 5.1.
 
@@ -22,7 +22,7 @@ def sinusoid(
     x: Range = (-5.0, 5.0),
     noise: float = 0.0,
 ) -> Curves:
-    r"""A sampler of sine waves $y = A \sin(x - \varphi) + \varepsilon$.
+    r"""Return a sampler of sine waves $y = A \sin(x - \varphi) + \varepsilon$.
 
     The amplitude $A$ and phase $\varphi$ of a task, and its points $x$, are uniform over their ranges, and
     $\varepsilon \sim \mathcal N(0, \sigma^2)$ with $\sigma$ = ``noise``. The defaults are those of the paper.
@@ -30,21 +30,25 @@ def sinusoid(
     Args:
       num_shots: support points K.
       num_queries: query points Q.
-      amplitude: range of $A$.
-      phase: range of $\varphi$.
-      x: range of the inputs.
-      noise: standard deviation $\sigma$ of the targets, in support and query.
+      amplitude: the range of $A$.
+      phase: the range of $\varphi$.
+      x: the range of the inputs.
+      noise: the standard deviation $\sigma$ of the targets, in support and query.
 
-    Returns: a `Sampler` of tasks whose ``x`` and ``y`` are float32 ``[K, 1]`` and ``[Q, 1]``; its ``draw``
-      returns a `Curve`.
+    Returns:
+      A `Sampler` of tasks whose ``x`` and ``y`` are float32 ``[K, 1]`` and ``[Q, 1]``; its ``draw`` returns a `Curve`.
+
+    Raises:
+      TypeError, ValueError: for a range that does not rise, a number that is not finite, negative noise or a size
+        below 1.
 
     Example:
       >>> task = sinusoid(num_shots=5)(jax.random.key(0))
       >>> task.support.x.shape, task.query.y.shape
       ((5, 1), (10, 1))
     """
-    points = {"x": x, "noise": noise, "num_shots": num_shots, "num_queries": num_queries}
-    return curves(_wave, {"amplitude": amplitude, "phase": phase}, **points)
+    ranges = {"amplitude": amplitude, "phase": phase}
+    return curves(_wave, ranges, x=x, noise=noise, num_shots=num_shots, num_queries=num_queries)
 
 
 def _wave(x: jax.Array, amplitude: jax.Array, phase: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The same tasks from data that stay on the host, for class sets that do not fit on the device or into memory.
+"""Tasks from data that stay on the host, for class sets that do not fit on the device or into memory.
 
 Letters: T tasks, M examples of the data set.
 """
@@ -13,35 +13,38 @@ import numpy as np
 from jaxmeta.types import ClassSet, Key, PyTree, Task
 from jaxmeta.validation import check_integers
 
-from ._batches import Batches, batches
-from ._episodes import Episodes, check_type, episodes
-from ._layout import positive
+from ._batches import batches
+from ._checks import positive
+from ._classes import Classes, classes_of
+from ._episodes import check_type, episodes
+from ._layout import Layout
 from ._mapped import take
 
 
 def streamed(
     data: ClassSet, make: Callable[..., Any] = episodes, *, num_threads: int = 4, **options: Any
 ) -> "Streamed":
-    """A sampler with the very tasks of ``make(data, **options)``, whose arrays stay where they are on the host.
+    """Return a sampler with the same tasks as ``make(data, **options)`` whose arrays stay on the host.
 
-    Only what a task needs is looked up and sent to the device, as it is stored: uint8 images become float32 there,
-    and are turned there. In `fit` the tasks of the coming steps are drawn, looked up and sent by threads (grain's;
-    `pip install "jaxmeta[stream]"`) while the device computes: see `feed`. Anywhere else, in `evaluate` or in a
-    program of your own, the program asks the host for them when it needs them.
+    Only the examples of a task are read and sent to the device, with their stored dtype; the device converts uint8
+    images to float32 and turns them. In `fit`, threads (grain's; `pip install "jaxmeta[stream]"`) draw, read and send
+    the tasks of the coming steps while the device computes: see `feed`. Elsewhere, in `evaluate` or in your own
+    program, the compiled function calls back to the host for the examples.
 
     Args:
       data: classes to draw from. Its arrays are NumPy's, ``np.memmap`` for what is larger than memory, or anything
         with ``shape``, ``dtype`` and indexing by rising row numbers, such as a data set of an HDF5 file, which is
-        read by rows and never whole. Whether floats are finite is not checked.
+        read by rows and never whole. Floats are not checked for NaN or infinity.
       make: `episodes` or `batches`.
-      num_threads: threads that prepare the tasks of `fit`, each those of one step at a time; more hide a slow disk.
-        Twice as many steps' tasks lie ready on the device. The tasks do not depend on it.
-      **options: of ``make``.
+      num_threads: threads that prepare the tasks of `fit`, one step each at a time; more threads hide a slow disk. The
+        device holds the tasks of at most twice as many steps. The tasks do not depend on this number.
+      **options: the options of ``make``.
 
-    Returns: a `Sampler`; its ``draw`` returns what that of ``make`` does.
+    Returns:
+      A `Sampler`; its ``draw`` returns the same choices as that of ``make``.
 
     Raises:
-      ValueError: if ``make`` is another function, or from it; for ``num_threads`` that is not positive.
+      ValueError: if ``make`` is another function, if it refuses its options, or if ``num_threads`` is not positive.
       TypeError: if ``data`` is no `ClassSet`, or an array of it has no shape, dtype or rows.
 
     Example:
@@ -60,22 +63,22 @@ def streamed(
     check_type(data)
     x = jax.tree.map(_on_host, data.x)
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jax.dtypes.canonicalize_dtype(a.dtype)), x)
-    sampler = make(data._replace(x=shapes), **options)
-    return Streamed(replace(sampler, x=None), Shelf(x, shapes), positive("num_threads", num_threads))
+    threads, sampler = positive("num_threads", num_threads), make(data._replace(x=shapes), **options)
+    return Streamed(replace(sampler, x=None), Shelf(x, shapes), threads)
 
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """Arrays on the host, and the shapes and types that they have on a device.
+    """Arrays on the host, with their shapes and dtypes on a device.
 
-    Compared by identity, so that a compiled program can refer to them.
+    Shelves are compared by identity, so that a compiled program can refer to one.
     """
 
     x: PyTree = field(repr=False)
     shapes: PyTree
 
     def take(self, rows: Any) -> PyTree:
-        """Rows ``[...]`` of every array, in memory."""
+        """Read rows ``[...]`` of every array into memory."""
         rows = np.asarray(rows)
         x = jax.tree.map(lambda a: take(a, rows), self.x)
         check_integers("data.x", x)
@@ -85,41 +88,54 @@ class Shelf:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Streamed:
-    """The sampler that `streamed` makes: another without its data, and the shelf where they are."""
+    """The sampler that `streamed` returns: a sampler without its data, and the shelf that holds them."""
 
-    sampler: Episodes | Batches
+    sampler: Any  # `Episodes` or `Batches`
     shelf: Shelf = field(metadata={"static": True})
     num_threads: int = field(metadata={"static": True})
 
     def draw(self, key: Key) -> Any:
-        """Draws the choices behind one task."""
+        """Draw the random choices behind one task."""
         return self.sampler.draw(key)
 
     def take(self, indices: Any) -> PyTree:
-        """Looks up the examples of one task or of ``[T]``, as they are stored; outside of compiled functions."""
+        """Read the examples of one task, or of ``[T]`` tasks, with their stored dtype; outside compiled functions."""
         return self.shelf.take(indices.rows)
 
     def finish(self, indices: Any, x: PyTree) -> Task:
-        """Turns and scales the examples of one task."""
+        """Turn and scale the examples of one task."""
         return self.sampler.finish(indices, x)
 
     def fetch(self, indices: Any) -> Task:
-        """Looks up, turns and scales the examples of one task; a compiled function calls back to the host."""
+        """Read, turn and scale the examples of one task; a compiled function calls back to the host."""
         shape = lambda a: jax.ShapeDtypeStruct((*indices.rows.shape, *a.shape[1:]), a.dtype)
         shapes = jax.tree.map(shape, self.shelf.shapes)
         return self.finish(indices, jax.pure_callback(self.shelf.take, shapes, indices.rows, vmap_method="expand_dims"))
 
     def __call__(self, key: Key) -> Task:
-        """Makes the task of ``key``."""
+        """Return the task of ``key``."""
         return self.fetch(self.draw(key))
+
+    def classes(self) -> Classes | None:
+        """Return the classes of the sampler within."""
+        return classes_of(self.sampler)
+
+    def with_layout(self, layout: Layout) -> "Streamed":
+        """Return a sampler of streamed episodes of another layout."""
+        return replace(self, sampler=self.sampler.with_layout(layout))
+
+    def class_indices(self, indices: Any) -> jax.Array:
+        """Return the class of each way."""
+        return self.sampler.class_indices(indices)
 
 
 def _on_host(leaf: Any) -> Any:
+    """Return an array on the host, or an object that is indexed lazily as it is."""
     if isinstance(leaf, np.ndarray | jax.Array):
         return np.asarray(leaf)
     if all(hasattr(leaf, name) for name in ("shape", "dtype", "__getitem__")):
         return leaf
     raise TypeError(
-        f"`data.x` holds {type(leaf).__name__}, but what is streamed needs `shape`, `dtype` and rows. "
+        f"`data.x` holds {type(leaf).__name__}, but `streamed` needs arrays with `shape`, `dtype` and rows. "
         "Pass NumPy arrays, `np.memmap` for those larger than memory."
     )

@@ -54,7 +54,7 @@ def test_reproducible_from_the_key():
     "options, text",
     [
         ({"batch_size": 0}, "`batch_size` must be a positive whole number, got 0"),
-        ({"batch_size": 4, "rotate": "draw"}, "no meaning for global labels"),
+        ({"batch_size": 4, "rotate": "draw"}, 'must be "extra" or None, got .draw'),
         ({"batch_size": 4, "rotate": "extra ", "counts": COUNTS}, "`rotate` must be"),
         ({"batch_size": 4, "counts": np.array([2, 0, 3, 1])}, "Class 'b' of `data` has no examples"),
     ],

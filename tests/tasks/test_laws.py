@@ -71,6 +71,45 @@ def test_a_sampler_is_a_pytree_of_arrays(sampler, eager):
     assert_close(jax.tree.unflatten(structure, leaves)(KEYS[0]), eager[0], atol=0)
 
 
+def test_classes_are_those_of_its_tasks(sampler):
+    """A sampler of episodes, wrapped or not, names the class of each way, and draws larger episodes of them."""
+    classes = tasks.classes_of(sampler)
+    if classes is None:
+        return
+    larger = sampler.with_layout(classes.layout._replace(num_queries=3))
+    assert tasks.classes_of(larger).layout.num_queries == 3
+    assert len(larger(KEYS[0]).query.y) == 3 * classes.layout.num_ways[1]
+    numbers = np.asarray(sampler.class_indices(sampler.draw(KEYS[0])))
+    assert numbers.shape == (classes.layout.num_ways[1],)
+    if classes.count is not None:
+        assert len(classes.names) == len(classes.count) > numbers.max()
+
+
+def test_samplers_without_classes_say_none():
+    without = {"batches", "sinusoid", "lines", "mixture", "quadratics", "augmented_batches"}
+    assert {name for name, make in SAMPLERS.items() if tasks.classes_of(make()) is None} == without
+    assert tasks.classes_of(lambda key: None) is None
+
+
+def test_names_of_turned_classes():
+    images = np.zeros([20, 2, 2, 1], np.uint8)
+    images[:, 0, 0] = 255  # turned counter-clockwise, the bright pixel moves down, right, up
+    images[:, 1, 1, 0] = np.repeat(np.arange(5), 4)
+    data = ClassSet(images, np.arange(0, 20, 4), np.full(5, 4), tuple("abcde"))
+    sampler = tasks.episodes(data, **SMALL, rotate="extra")
+    classes, indices = tasks.classes_of(sampler), sampler.draw(KEYS[0])
+    for number, image in zip(sampler.class_indices(indices), sampler.fetch(indices).support.x, strict=True):
+        name, _, turned = classes.names[number].partition(", turned ")
+        image = np.rot90(image, -int(turned[:-1] or 0) // 90)
+        assert image[0, 0] == 1 and round(float(image[1, 1, 0]) * 255) == "abcde".index(name)
+
+
+def test_a_layout_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="`num_ways` is 9 but `data` has 5 classes"):
+        sampler = tasks.rotated(tasks.episodes(DATA, **SMALL), 30)
+        sampler.with_layout(tasks.Layout((9, 9), (1, 1), 1))
+
+
 def test_support_and_query_agree(eager):
     for task in eager:
         for batch in filter(None, task):  # a mini-batch has no support set

@@ -52,7 +52,6 @@ def test_phases_are_alphabets_with_one_program():
     "change, text",
     [
         ({"num_phases": 4}, "only 3 of 4 alphabets"),
-        ({"num_phases": 0}, "`num_phases`"),
         ({"classes_per_phase": 2}, "`num_ways` is 3"),
     ],
 )
