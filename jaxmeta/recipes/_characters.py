@@ -119,7 +119,8 @@ def characters(
     def classes(split: Split) -> ClassSet:
         if dataset == "glyphs":
             return drawn()
-        return jm.datasets.omniglot("trainval" if split == "train" else split, data_dir=data_dir, download=download)
+        part = "trainval" if split == "train" else split
+        return jm.datasets.load(dataset, part, data_dir=data_dir, download=download)
 
     def episodes(split: Split, num_shots: int, num_queries: int) -> Sampler:
         if dataset == "glyphs":

@@ -1,7 +1,6 @@
 """Few-shot classification of photographs, your own or a published set, by the usual algorithms on two backbones."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import jaxmeta as jm
 
 from ..datasets import ClassSplit
 from ..datasets._class_splits import explain
+from ..datasets._registry import folder_path
 from ..experiment import Experiment, by_split, by_steps
 from ..ranges import Count, Examples, InnerSteps, NotNegative, OpenShare, Pixels, PositiveShare, Share, Tasks, Ways
 from ..types import ClassSet, MetaLearner, Model, Sampler
@@ -130,19 +130,25 @@ def photographs(
     def data(split: str) -> ClassSet:
         return jm.datasets.load(dataset, split, data_dir=data_dir, download=download, size=size, class_split=by_name)
 
-    def tested(split: str) -> Sampler:
+    def sampler(split: str, note: str = "", **layout: Any) -> Sampler:
         classes = data(split)
-        with _classes_of(split, "`num_queries` is `num_test_queries`"):
-            return jm.tasks.episodes(classes, **episodes.layout(held_out=True))
+        try:
+            return jm.tasks.episodes(classes, **layout)
+        except ValueError as error:
+            where = f"These are the classes of {split!r}{f', where {note}' if note else ''}."
+            skip = _how_to_skip(classes, layout) if folder_path(dataset, data_dir) else ""
+            raise ValueError(f"{error} {where}{skip}") from error
+
+    def tested(split: str) -> Sampler:
+        return sampler(split, "`num_queries` is `num_test_queries`", **episodes.layout(held_out=True))
 
     def train() -> Sampler:
         if labels:
-            sampler = jm.tasks.batches(data("train"), batch_size=batch_size)
+            tasks = jm.tasks.batches(data("train"), batch_size=batch_size)
         else:
-            classes = data("train")
-            with _classes_of("train", "`num_ways` is `num_train_ways`" if num_train_ways else ""):
-                sampler = jm.tasks.episodes(classes, **episodes.layout(num_ways=train_ways))
-        return jm.tasks.augmented(sampler, crop=crop, flip=flip, jitter=jitter)
+            note = "`num_ways` is `num_train_ways`" if num_train_ways else ""
+            tasks = sampler("train", note, **episodes.layout(num_ways=train_ways))
+        return jm.tasks.augmented(tasks, crop=crop, flip=flip, jitter=jitter)
 
     rate = optax.cosine_decay_schedule(outer.meta_lr, outer.num_steps)
     return Experiment(
@@ -173,10 +179,9 @@ def _network(backbone: str, net: Convolutions, num_outputs: int | None) -> Any:
     return jm.backbones.ResNet12(widths=widths, num_outputs=num_outputs, dtype=net.module_dtype)
 
 
-@contextmanager
-def _classes_of(split: str, note: str) -> Iterator[None]:
-    """Name the split in errors about its classes, and the recipe's argument in place of the sampler's."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{error} These are the classes of {split!r}{f', where {note}' if note else ''}.") from error
+def _how_to_skip(classes: ClassSet, layout: Mapping[str, int]) -> str:
+    """Return the advice that leaves out the classes that are too small for a task, by name."""
+    needed = layout["num_shots"] + layout["num_queries"]
+    small = [name for name, count in zip(classes.names, classes.count, strict=True) if count < needed]
+    some = ", ".join(map(repr, small[:5])) + (f" and {len(small) - 5} more" if len(small) > 5 else "")
+    return f" To leave out {some}, pass `min_images={needed}`." if small else ""
