@@ -1,4 +1,4 @@
-"""How good a meta-learner is on new tasks: estimates with intervals, and curves over inner steps."""
+"""Measurement of a meta-learner on new tasks: estimates with intervals, and curves over inner steps."""
 
 import math
 import warnings
@@ -20,7 +20,7 @@ from .types import Estimate, Key, MetaLearner, MetaState, PyTree, Sampler, Varia
 
 Metrics = Mapping[str, Callable[..., jax.Array]]
 EVALUATION_SEED = 2**31 - 1  # unlikely to be a training run's
-BATCH_SIZE = 64  # tasks at a time: bounds memory, whatever `num_tasks`
+BATCH_SIZE = 64  # tasks at a time; bounds memory for every `num_tasks`
 
 
 def evaluate(
@@ -203,16 +203,20 @@ def robust_accuracy(
     on: On = "query",
     key: Key | None = None,
 ) -> Estimate:
-    """Measure the accuracy on tasks that are perturbed against this very learner, for any learner with a derivative.
+    """Measure the accuracy on tasks that an attack perturbs against this learner; works for differentiable learners.
 
     Args:
-      attack: for instance ``attacks.pgd(radius=0.1, num_steps=20, bounds=(0, 1))``: take more steps than in training.
+      attack: for instance ``attacks.pgd(radius=0.1, num_steps=20, bounds=(0, 1))``. Use more steps than in training.
       loss_fn: the loss that the attack raises.
       on: the attacked set: see `attacks.perturb`.
       learner, meta, sampler, num_tasks, key: as for `evaluate`; the tasks are the same as there.
 
     Example:
-      >>> # jm.robust_accuracy(learner, meta, test, attack=jm.attacks.pgd(radius=0.1), num_tasks=600)
+      >>> import optax, jaxmeta as jm
+      >>> learner, test = jm.protonet(jm.from_linen(jm.backbones.MLP((4,)))), jm.tasks.glyphs(split="test", size=8)
+      >>> meta = jm.init(learner, test, optax.adam(1e-3), key=jax.random.key(0)).meta
+      >>> robust_accuracy(learner, meta, test, attack=jm.attacks.pgd(radius=0.1, num_steps=2), num_tasks=4).num_tasks
+      4
     """
     hard: Any = attacked(learner, meta, as_sampler(sampler), attack, loss_fn, on=on)
     metrics: Metrics = {"accuracy": accuracy}

@@ -1,11 +1,13 @@
-"""Laws that every meta-learner keeps, as functions: the tests of this library, for a learner of one's own.
+"""Laws that every meta-learner keeps: the tests of this library as functions, for a learner of your own.
 
-`check_learner` holds a learner to all of them. Each law is a function of its own, raises an `AssertionError` that says
-what was seen and what usually causes it, and leaves its arguments as they are.
+`check_learner` checks all of them. Each law is a function that leaves its arguments unchanged and raises an
+`AssertionError` with the observation and its usual cause.
 
 Letters: N examples of one set, T tasks, W ways.
 """
 
+import inspect
+import time
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
@@ -22,7 +24,7 @@ from .types import Batch, MetaLearner, MetaState, PyTree, Sampler, Task, Variabl
 
 
 class Law(Protocol):
-    """A property of a learner, checked on a state of it and a stack of tasks ``[T, ...]``."""
+    """A property of a learner, checked on one of its states and a stack of tasks ``[T, ...]``."""
 
     def __call__(self, learner: MetaLearner, state: MetaState, tasks: Task, *, tolerance: float = 1e-4) -> None: ...
 
@@ -36,49 +38,76 @@ def check_learner(
     loss_fn: LossFn | None = None,
     skip: Collection[str] = (),
     tolerance: float = 1e-4,
-) -> None:
-    """Holds a learner to every law on the tasks of a sampler; small tasks and a small network make it quick.
+    verbose: bool = False,
+) -> dict[str, str]:
+    """Check that a learner keeps every law on the tasks of a sampler; use small tasks and a small network.
 
     The laws are ``"jit"`` (`same_under_jit`), ``"vmap"`` (`same_task_by_task`, which also counts compilations and
     looks for NaN), ``"padding"`` (`padding_is_invisible`), ``"nothing"`` (`finite_without_examples`), ``"queries"``
-    (`queries_are_apart`) and ``"learns"`` (`error_falls`). Where a set of the task is no `Batch`, only the first two.
+    (`queries_are_apart`) and ``"learns"`` (`error_falls`). Only the first two apply to tasks whose sets are no
+    `Batch`.
 
     Args:
-      learner: what to check. Random mini-batches of the support set need ``skip=["padding"]``, since padding changes
-        which are drawn; a transductive learner needs ``skip=["queries"]``.
+      learner: the learner to check. One that draws random mini-batches of the support set needs ``skip=["padding"]``,
+        since padding changes the draw; a transductive learner needs ``skip=["queries"]``.
       sampler: a distribution of tasks that the learner can learn from.
       optimizer: the outer optimizer; by default Adam with rate 0.01.
-      num_steps: meta-steps of 8 tasks for ``"learns"``.
-      loss_fn: the error that has to fall; by default cross-entropy for labels, mean squared error otherwise.
-      skip: laws to leave out, by name.
-      tolerance: relative and absolute, of comparisons in float32.
+      num_steps: the number of meta-steps, on 8 tasks each, for ``"learns"``.
+      loss_fn: the error that has to fall; by default cross-entropy for labels and mean squared error otherwise.
+      skip: the names of laws to leave out.
+      tolerance: the relative and absolute tolerance of comparisons in float32.
+      verbose: whether to print a line for each law as soon as its outcome is known: its name, the outcome, the seconds
+        it took and the statement of the law.
+
+    Returns:
+      The outcome of each law by name: ``"holds"``, ``"skipped"``, or ``"does not apply"`` to tasks without examples.
 
     Raises:
       ValueError: if ``skip`` names no law.
-      AssertionError: at the first law that does not hold.
+      AssertionError: at the first law that does not hold. The message says what was measured and the usual cause.
 
     Example:
       >>> import jaxmeta as jm
       >>> model = jm.from_linen(jm.backbones.MLP((8,), num_outputs=1))
-      >>> check_learner(jm.maml(model, jm.losses.mse, num_steps=2), jm.tasks.sinusoid())
+      >>> check_learner(jm.maml(model, jm.losses.mse, num_steps=2), jm.tasks.sinusoid(), skip=["queries"])
+      {'jit': 'holds', 'vmap': 'holds', 'padding': 'holds', 'nothing': 'holds', 'queries': 'skipped', 'learns': 'holds'}
     """
     unknown = sorted(set(skip) - {*LAWS, "learns"})
     if unknown:
         raise ValueError(f"`skip` names {unknown}, but the laws are {[*LAWS, 'learns']}.")
-    optimizer = optax.adam(1e-2) if optimizer is None else optimizer
+    outer = optax.adam(1e-2) if optimizer is None else optimizer
     source = as_sampler(sampler)
     tasks = jax.vmap(source)(jax.random.split(jax.random.key(1), 4))
-    state = init(learner, source, optimizer, key=jax.random.key(0))
+    state = init(learner, source, outer, key=jax.random.key(0))
     has_examples = isinstance(tasks.support, Batch) and isinstance(tasks.query, Batch)
-    for name, law in LAWS.items():
-        if name not in skip and (has_examples or name in ("jit", "vmap")):
-            law(learner, state, tasks, tolerance=tolerance)
-    if has_examples and "learns" not in skip:
-        error_falls(learner, source, optimizer=optimizer, num_steps=num_steps, loss_fn=loss_fn)
+
+    def check(name: str) -> None:
+        if name == "learns":
+            error_falls(learner, source, optimizer=outer, num_steps=num_steps, loss_fn=loss_fn)
+        else:
+            LAWS[name](learner, state, tasks, tolerance=tolerance)
+
+    outcomes: dict[str, str] = {}
+    for name in (*LAWS, "learns"):
+        begin, outcomes[name] = time.perf_counter(), "FAILS"
+        try:
+            if name in skip:
+                outcomes[name] = "skipped"
+            elif not has_examples and name not in ("jit", "vmap"):
+                outcomes[name] = "does not apply"
+            else:
+                check(name)
+                outcomes[name] = "holds"
+        finally:
+            if verbose:
+                statement = inspect.getdoc(LAWS.get(name, error_falls)) or ""
+                seconds = time.perf_counter() - begin
+                print(f"{name:8} {outcomes[name]:14} {seconds:6.1f} s  {statement.partition(chr(10))[0]}", flush=True)
+    return outcomes
 
 
 def same_under_jit(learner: MetaLearner, state: MetaState, tasks: Task, *, tolerance: float = 1e-4) -> None:
-    """Loss and meta-gradient of the first task are the same compiled and not."""
+    """Loss and meta-gradient of a task are the same with and without compilation."""
     task = jax.tree.map(lambda a: a[0], tasks)
     loss = lambda params: learner.loss(Variables(params, state.meta.state), task, jax.random.key(0))[0]
     with jax.disable_jit():
@@ -88,7 +117,7 @@ def same_under_jit(learner: MetaLearner, state: MetaState, tasks: Task, *, toler
 
 
 def same_task_by_task(learner: MetaLearner, state: MetaState, tasks: Task, *, tolerance: float = 1e-4) -> None:
-    """A meta-step on T tasks is finite, compiles once, and is the mean of its tasks taken one at a time."""
+    """A meta-step on T tasks is finite, compiles once, and equals the mean over its tasks taken one at a time."""
     sgd = optax.sgd(1.0)
     state = state._replace(opt_state=sgd.init(state.meta.params))
     step = jax.jit(meta_step(learner, sgd))
@@ -103,15 +132,17 @@ def same_task_by_task(learner: MetaLearner, state: MetaState, tasks: Task, *, to
 
 
 def padding_is_invisible(learner: MetaLearner, state: MetaState, tasks: Task, *, tolerance: float = 1e-4) -> None:
-    """Three rows of garbage with weight 0, added to every set, change neither the loss nor the meta-gradient."""
+    """Three more rows with weight 0 in every set change neither the loss nor the meta-gradient."""
     plain, padded = (Task(_pad(tasks.support, rows), _pad(tasks.query, rows)) for rows in (0, 3))
-    why = "examples with weight 0 change the loss or the meta-gradient: hand `Batch.weight` on to every sum and pass"
+    why = (
+        "examples with weight 0 change the loss or the meta-gradient: pass `Batch.weight` to every sum and forward pass"
+    )
     assert_close(meta_gradient(learner, state.meta, plain), meta_gradient(learner, state.meta, padded), tolerance, why)
 
 
 def finite_without_examples(learner: MetaLearner, state: MetaState, tasks: Task, *, tolerance: float = 1e-4) -> None:
-    """With all weights zero, and with a class that no example has, loss and meta-gradient stay finite."""
-    del tolerance  # finite or not
+    """With all weights zero, and with a class without examples, loss and meta-gradient stay finite."""
+    del tolerance  # the law has no tolerance
     present = _all_but_last(tasks.query.ways)
     empty = Task(*(_blank(batch, present, 0.0) for batch in tasks))
     why = "with all weights zero the loss or the meta-gradient is NaN or infinite: divide by `max(weight.sum(), 1)`"
@@ -123,7 +154,7 @@ def finite_without_examples(learner: MetaLearner, state: MetaState, tasks: Task,
 
 def queries_are_apart(learner: MetaLearner, state: MetaState, tasks: Task, *, tolerance: float = 1e-4) -> None:
     """The prediction for a query does not depend on the other queries: the learner is not transductive."""
-    del tolerance  # `evaluate` decides, by its own
+    del tolerance  # `evaluate` has its own
     first: Any = jax.tree_util.Partial(lambda task, key: task, jax.tree.map(lambda a: a[0], tasks))
     _, transductive = task_metrics(learner, state.meta, first, num_tasks=1)
     why = "a prediction depends on the other queries; BatchNorm that should not: `from_linen(..., norm='support')`"
@@ -140,12 +171,12 @@ def error_falls(
     loss_fn: LossFn | None = None,
     ratio: float = 0.95,
 ) -> None:
-    """The error after adaptation, on tasks not trained on, falls below ``ratio`` of what it was.
+    """Meta-training lowers the error after adaptation on new tasks, below ``ratio`` of the error at the start.
 
     Args:
       learner, optimizer, num_steps, loss_fn: as for `check_learner`.
       train, test: tasks to train on, 8 a step, and to measure on (64); by default the same distribution.
-      ratio: what is left of the error, at most.
+      ratio: the largest error after training, as a share of the error before.
     """
     test = train if test is None else test
     error = lambda outputs, y, weight: batch_loss(loss_fn or _error_of(y), outputs, Batch((), y, weight))
@@ -166,7 +197,7 @@ LAWS: dict[str, Law] = {
 
 
 def meta_gradient(learner: MetaLearner, meta: Variables, tasks: Task) -> tuple[jax.Array, PyTree]:
-    """Mean loss over stacked tasks, and its gradient with respect to ``meta.params``."""
+    """Return the mean loss over stacked tasks, and its gradient with respect to ``meta.params``."""
     keys = jax.random.split(jax.random.key(0), len(jax.tree.leaves(tasks)[0]))
 
     def mean_loss(params: PyTree) -> jax.Array:
@@ -176,32 +207,34 @@ def meta_gradient(learner: MetaLearner, meta: Variables, tasks: Task) -> tuple[j
 
 
 def all_finite(tree: PyTree) -> bool:
-    """Whether no leaf holds NaN or infinity."""
+    """Return whether no leaf holds NaN or infinity."""
     return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))
 
 
 def assert_close(actual: PyTree, expected: PyTree, tolerance: float, why: str = "") -> None:
-    """Compares leaf by leaf, relatively and absolutely; ``why`` precedes what numpy says."""
+    """Raise an `AssertionError` unless all leaves agree, relatively or absolutely; ``why`` begins its message."""
     compare = lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=why)
     jax.tree.map(compare, actual, expected)
 
 
 def _hold(holds: Any, why: str) -> None:
+    """Raise an `AssertionError` with the reason unless the law holds."""
     if not bool(holds):
         raise AssertionError(f"{why}.")
 
 
 def _error_of(y: jax.Array) -> LossFn:
+    """Return the default error: cross-entropy for labels, mean squared error otherwise."""
     return cross_entropy if jnp.issubdtype(y.dtype, jnp.integer) else mse
 
 
 def _weight(batch: Batch) -> jax.Array:
-    """``[T, N]``, or per token; ones where there is none."""
+    """Return the weights ``[T, N]``, or per token; ones where the batch has none."""
     return jnp.ones(jax.tree.leaves(batch.y)[0].shape[:2]) if batch.weight is None else batch.weight
 
 
 def _pad(batch: Batch, rows: int) -> Batch:
-    """Sevens, or for integers the first example, with the target of the last one."""
+    """Add rows of weight 0: inputs are sevens, or for integers the first example; targets are the last one."""
     sevens = lambda a: jnp.full_like(a[:, :1], 7) if jnp.issubdtype(a.dtype, jnp.inexact) else a[:, :1]
     more = lambda a, row: jnp.concatenate([a, jnp.repeat(row, rows, 1)], 1)
     weight = _weight(batch)
@@ -211,11 +244,11 @@ def _pad(batch: Batch, rows: int) -> Batch:
 
 
 def _all_but_last(ways: jax.Array | None) -> jax.Array | None:
-    """The classes of ``[T, W]`` without the last, where there is more than one."""
+    """Return ``ways [T, W]`` without the last class, if there is more than one."""
     return None if ways is None else jnp.broadcast_to(jnp.arange(ways.shape[1]) < max(ways.shape[1] - 1, 1), ways.shape)
 
 
 def _blank(batch: Batch, ways: jax.Array | None, weight: float) -> Batch:
-    """Every example with the same weight, and labels that are left."""
+    """Give every example the same weight, and move labels of the absent class to the one before."""
     y = batch.y if ways is None else jax.tree.map(lambda a: jnp.minimum(a, max(ways.shape[1] - 2, 0)), batch.y)
     return Batch(batch.x, y, jnp.full_like(_weight(batch), weight), ways)

@@ -177,7 +177,7 @@ def test_what_fails_in_a_thread_is_raised_and_all_threads_end():
     [
         (lambda: tasks.streamed(DATA, tasks.sinusoid), ValueError, "`make` must be `tasks.episodes` or"),
         (lambda: tasks.streamed(DATA.x, **SMALL), TypeError, "`data` must be a ClassSet, got ndarray"),
-        (lambda: tasks.streamed(DATA._replace(x=3), **SMALL), TypeError, "`data.x` holds int, but `streamed` needs arrays"),
+        (lambda: tasks.streamed(DATA._replace(x=3), **SMALL), TypeError, "`data.x` holds int, but `streamed`"),
         (lambda: tasks.streamed(DATA, **SMALL, num_threads=0), ValueError, "`num_threads` must be a positive whole"),
         (lambda: tasks.streamed(DATA, **{**SMALL, "num_ways": 9}), ValueError, "`num_ways` is 9 but `data` has 6"),
         (lambda: feed(HERE), TypeError, "`sampler` must come from `tasks.streamed`, got Episodes"),

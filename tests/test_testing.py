@@ -70,8 +70,18 @@ def test_each_law_finds_what_breaks_it(name):
         testing.check_learner(learner, classification, skip=others(name), num_steps=3)
 
 
-def test_a_sound_learner_keeps_all_laws():
-    testing.check_learner(means(), classification)
+def test_a_sound_learner_keeps_all_laws(capsys):
+    outcomes = testing.check_learner(means(), classification, skip=["nothing"], verbose=True)
+    assert outcomes == dict.fromkeys(BROKEN, "holds") | {"nothing": "skipped"}
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [[name, outcome] for name, outcome in outcomes.items()]
+    assert "change neither the loss nor the meta-gradient" in lines[2]
+
+
+def test_the_law_that_fails_is_shown(capsys):
+    with pytest.raises(AssertionError, match="weight 0 change"):
+        testing.check_learner(BROKEN["padding"][0], classification, skip=others("padding"), verbose=True)
+    assert capsys.readouterr().out.splitlines()[-1].split()[:2] == ["padding", "FAILS"]
 
 
 def test_a_task_that_reaches_another_is_found():
