@@ -20,6 +20,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_default_device", jax.devices()[0])  # `mesh="auto"` stays on it
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / "shared" / "data"

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from . import iterates
 from .attacks import Attack, On, attacked
+from .defaults import Auto, all_devices
 from .losses import LossFn, accuracy, cross_entropy
 from .parallel import place
 from .step import as_sampler, task_keys
@@ -31,7 +32,7 @@ def evaluate(
     num_tasks: int,
     metrics: Metrics | None = None,
     key: Key | None = None,
-    mesh: Mesh | None = None,
+    mesh: Mesh | Auto | None = "auto",
 ) -> dict[str, Estimate]:
     r"""Adapt to ``num_tasks`` tasks and measure the predictions on their queries.
 
@@ -49,7 +50,8 @@ def evaluate(
         ``fn(outputs, query, None)`` on ``predict(meta, adapted, query, key)``; by default these tasks report the
         metrics of the learner's loss.
       key: decides which tasks are drawn; by default the same ones each time.
-      mesh: devices with an axis ``"task"`` that share the tasks.
+      mesh: devices with an axis ``"task"`` that share the tasks; None for one device. ``"auto"`` takes the devices
+        there are (one, if there are several processes).
 
     Returns:
       ``{"name": Estimate}``.
@@ -79,7 +81,7 @@ def task_metrics(
     num_tasks: int,
     metrics: Metrics | None = None,
     key: Key | None = None,
-    mesh: Mesh | None = None,
+    mesh: Mesh | Auto | None = "auto",
 ) -> tuple[dict[str, np.ndarray], bool | None]:
     """Return every metric of every task, ``{"name": [num_tasks]}``, and whether the learner is transductive.
 
@@ -97,11 +99,12 @@ def _measure(
     num_tasks: int,
     metrics: Metrics | None,
     key: Key | None,
-    mesh: Mesh | None = None,
+    mesh: Mesh | Auto | None = "auto",
     steps: tuple[int, ...] | None = None,
 ) -> tuple[dict[str, np.ndarray], bool | None]:
     """Return `task_metrics`; with ``steps`` each metric is ``[num_tasks, len(steps)]``, after so many inner steps."""
     _check(meta, num_tasks, metrics)
+    mesh = all_devices() if mesh == "auto" else mesh
     keys = task_keys(jax.random.key(EVALUATION_SEED) if key is None else key, num_tasks)
     programs = compiled(learner, None if metrics is None else tuple(metrics.items()), mesh, steps)
     meta, sampler = place((meta, as_sampler(sampler)), mesh)
@@ -123,7 +126,7 @@ def evaluate_seeds(
     num_tasks: int,
     metrics: Metrics | None = None,
     key: Key | None = None,
-    mesh: Mesh | None = None,
+    mesh: Mesh | Auto | None = "auto",
 ) -> dict[str, Estimate]:
     r"""Measure several trained seeds as `evaluate` does, with an interval over seeds.
 

@@ -14,12 +14,13 @@ import numpy as np
 import optax
 
 from .callbacks import EarlyStopping, Progress, call_all
+from .defaults import Auto, chosen_mesh, has_convolution, recommend_cores
 from .evaluation import evaluate, evaluate_seeds
 from .parallel import Rule, auto_mesh, place
 from .prefetch import given_to_steps
 from .step import as_sampler, draw_tasks, meta_step
 from .storage import filled_here
-from .types import Estimate, MetaLearner, MetaState, Sampler, Task
+from .types import Estimate, MetaLearner, MetaState, Sampler, Task, Variables
 from .validation import check_is_learner, check_is_optimizer, check_is_state, check_same_shapes
 
 History = dict[str, np.ndarray]
@@ -51,9 +52,9 @@ def fit(
     num_steps: int,
     tasks_per_step: int,
     step: Callable | None = None,
-    mesh: jax.sharding.Mesh | None = None,
+    mesh: jax.sharding.Mesh | Auto | None = "auto",
     shard: Rule | None = None,
-    chunk: int | None = None,
+    chunk: int | Auto | None = "auto",
     guard: Literal["step", "task"] | None = None,
     log_every: int = 50,
     eval_sampler: Sampler | None = None,
@@ -63,20 +64,26 @@ def fit(
     profile: Profile | None = None,
     max_skipped: int = 50,
 ) -> tuple[MetaState, History]:
-    """Meta-trains up to ``state.step == num_steps``.
+    """Meta-train up to ``state.step == num_steps``.
 
-    Sampling and updates run on the device, ``log_every`` steps per dispatch, in one compiled program. The
-    caller's state is copied once and stays valid. A state made with keys ``[S]`` trains S seeds at once.
-    With a sampler from `tasks.streamed` steps are dispatched one by one, on the same tasks, prepared ahead: see `feed`.
+    Sampling and updates run on the device in one compiled program, ``log_every`` steps per dispatch (on a CPU one by
+    one where there are convolutions). The caller's state is copied once and stays valid. A state made with keys
+    ``[S]`` trains S seeds at once. With a sampler from `tasks.streamed` steps are dispatched one by one, on tasks that
+    the host prepares ahead: see `feed`.
 
     Args:
-      learner, sampler, optimizer: what, on which tasks, and how; see `meta_step`.
+      learner: the learner to train.
+      sampler: the distribution of tasks to train on.
+      optimizer: the outer optimizer.
       state: from `init`, or from an earlier `fit` to go on from.
       num_steps: the step to stop at, counted from the state's own step 0.
       tasks_per_step: tasks ``T`` in a batch.
       step: an outer step of one's own, ``(state, tasks) -> (state, metrics)``, in place of `meta_step`.
-      mesh: devices with an axis ``"task"`` over which each batch of tasks is split: see `parallel.make_mesh`. With
-        several processes every one calls `fit` with the same arguments, and gets the same results.
+      mesh: devices with an axis ``"task"`` over which each batch of tasks is split: see `parallel.make_mesh`; None for
+        one device. ``"auto"`` takes as many of the devices there are as divide the tasks; on a CPU, whose cores are
+        devices after `parallel.use_cores`, only where the kernels of convolutions adapt. It takes one device with a
+        ``step`` of your own, with several processes, and where `jax_default_device` is set. With a mesh over several
+        processes, every one calls `fit` with the same arguments, and gets the same results.
       shard: how the state lies on the mesh, such as `parallel.fsdp()`; replicated by default.
       chunk, guard: tasks differentiated at a time, and what is left out where numbers are not finite: see `meta_step`.
       log_every: steps between calls of the callbacks.
@@ -120,10 +127,15 @@ def fit(
     callbacks = tuple(callbacks)
     if eval_every is None and any(isinstance(callback, EarlyStopping) for callback in callbacks):
         raise ValueError("`callbacks`: `EarlyStopping` needs validation: give `eval_sampler` and `eval_every`.")
-    if step is not None and (chunk is not None or guard is not None):
+    if step is not None and (chunk not in ("auto", None) or guard is not None):
         raise ValueError(f"`chunk={chunk}`, `guard={guard!r}` belong to `meta_step`: they do nothing beside `step`.")
-    if step is None:
-        _check_own_state(learner, sampler, optimizer, state)
+    if step is not None:
+        mesh = None if mesh == "auto" else mesh
+    else:
+        meta, task = _check_own_state(learner, sampler, optimizer, state)
+        if mesh == "auto":
+            recommend_cores(tasks_per_step, learner, meta, task)
+        mesh = chosen_mesh(mesh, tasks_per_step, learner, meta, task)
     mesh = None if mesh is None else auto_mesh(mesh)
     step = step or _meta_step(learner, optimizer, chunk, mesh, shard, guard or "step")
     run = _runner(step, tasks_per_step, log_every, mesh)
@@ -167,43 +179,56 @@ def fit(
 
 
 @lru_cache(maxsize=32)
-def _meta_step(learner, optimizer, chunk: int | None, mesh, shard, guard) -> Callable:
-    """One and the same function for the same arguments, so that a second `fit` does not compile."""
+def _meta_step(
+    learner: MetaLearner,
+    optimizer: optax.GradientTransformation,
+    chunk: int | Auto | None,
+    mesh: jax.sharding.Mesh | None,
+    shard: Rule | None,
+    guard: Literal["step", "task"],
+) -> Callable[..., Any]:
+    """Return the same function for the same arguments, so that a second `fit` does not compile."""
     return meta_step(learner, optimizer, chunk=chunk, mesh=mesh, shard=shard, guard=guard)
 
 
 @lru_cache(maxsize=32)
-def _runner(step: Callable, tasks_per_step: int, capacity: int, mesh) -> Callable:
-    """``(state, rows, source, first, last) -> (state, rows)``, one program whatever the number of steps.
+def _runner(
+    step: Callable[..., Any], tasks_per_step: int, capacity: int, mesh: jax.sharding.Mesh | None
+) -> Callable[..., Any]:
+    """Return ``(state, rows, source, first, last) -> (state, rows)``, one program whatever the number of steps.
 
-    Each step takes what comes next from ``source``: the sampler, or tasks from the host. The steps of a dispatch are
-    one loop on the device where they take the sampler. On a CPU they are dispatched one by one: XLA does not give
-    convolutions their fast form inside a loop there.
+    Each step takes the next value of ``source``: the sampler, or tasks from the host. The steps of a dispatch are
+    one loop on the device where they take the sampler. On a CPU a step that contains a convolution is dispatched alone:
+    XLA does not give convolutions their fast form inside a loop there.
     """
 
-    def advance(state: MetaState, given: Sampler | Task) -> tuple[MetaState, dict]:
+    def advance(state: MetaState, given: Sampler | Task) -> tuple[MetaState, dict[str, jax.Array]]:
         return step(state, draw_tasks(given, state, tasks_per_step, mesh))
 
-    def seeds(state: MetaState, given: Sampler | Task) -> tuple[MetaState, dict]:
+    def seeds(state: MetaState, given: Sampler | Task) -> tuple[MetaState, dict[str, jax.Array]]:
         each = 0 if isinstance(given, Task) else None
         return (advance if state.step.ndim == 0 else jax.vmap(advance, (0, each)))(state, given)
 
-    def record(i, carry, given: Sampler | Task):
+    def record(i: Any, carry: tuple[MetaState, Any], given: Sampler | Task) -> tuple[MetaState, Any]:
         state, metrics = seeds(carry[0], given)
         return state, jax.tree.map(lambda row, m: row.at[i].set(m), carry[1], metrics)
 
-    def loop(carry, sampler: Sampler, first, last):
+    def loop(carry: tuple[MetaState, Any], sampler: Sampler, first: Any, last: Any) -> tuple[MetaState, Any]:
         return jax.lax.fori_loop(first, last, partial(record, given=sampler), carry)
 
     one, many = jax.jit(record, donate_argnums=1), jax.jit(loop, donate_argnums=0)
 
-    def run(state: MetaState, rows: Any, source: Iterator[Any], first: int, last: int):
+    traceable, is_looped = jax.jit(seeds), True
+
+    def run(state: MetaState, rows: Any, source: Iterator[Any], first: int, last: int) -> tuple[MetaState, Any]:
+        nonlocal is_looped
         given, done = next(source), None
         if rows is None:
-            shapes = jax.eval_shape(seeds, state, given)[1]
-            rows = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
+            traced = traceable.trace(state, given)
+            rows = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), traced.out_info[1])
+            is_looped = jax.default_backend() != "cpu" or not has_convolution(traced.jaxpr.jaxpr)
         carry = state, rows
-        if jax.default_backend() != "cpu" and not isinstance(given, Task):
+        if is_looped and not isinstance(given, Task):
             return many(carry, given, first, last)
         for i in range(first, last):
             carry = one(i, carry, given if i == first else next(source))
@@ -295,17 +320,21 @@ def _why(updates: str) -> str:
     )
 
 
-def _check_own_state(learner: MetaLearner, sampler: Sampler, optimizer: optax.GradientTransformation, state: MetaState):
-    """Check that a state is one of this learner and optimizer."""
+def _check_own_state(
+    learner: MetaLearner, sampler: Sampler, optimizer: optax.GradientTransformation, state: MetaState
+) -> tuple[Variables, Task]:
+    """Check that a state is one of this learner and optimizer; return the shapes of the meta-parameters and a task."""
     check_is_learner(learner)
     check_is_optimizer(optimizer)
     key = jax.random.key(0)
     one = state if state.step.ndim == 0 else jax.eval_shape(lambda s: jax.tree.map(lambda a: a[0], s), state)
-    meta = jax.eval_shape(learner.init, key, jax.eval_shape(as_sampler(sampler), key))
+    task = jax.eval_shape(as_sampler(sampler), key)
+    meta = jax.eval_shape(learner.init, key, task)
     check_same_shapes("state.meta", one.meta, meta, "The state is another learner's: make it by `jaxmeta.init`.")
     opt_state = jax.eval_shape(optimizer.init, one.meta.params)
     remedy = "The state is another optimizer's: give `fit` and `jaxmeta.init` the same one."
     check_same_shapes("state.opt_state", one.opt_state, opt_state, remedy)
+    return one.meta, task
 
 
 def _check_counts(**counts: int) -> None:

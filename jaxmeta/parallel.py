@@ -7,6 +7,7 @@ many devices an array is split: groups of so many hold one copy each (MiCS; Zhan
 https://arxiv.org/abs/2205.00119).
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
@@ -23,8 +24,49 @@ Rule = Callable[[str, tuple[int, ...], Mapping[str, int]], PartitionSpec]  # of 
 TASK, FSDP = "task", "fsdp"
 
 
+def num_cores() -> int:
+    """Return the number of cores that this process may use.
+
+    Example:
+      >>> num_cores() >= 1
+      True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_cores(num: int | None = None) -> int:
+    """Make a device of each core of the CPU, so that `fit` spreads tasks over them.
+
+    Call it before anything else makes an array: JAX counts devices once. On a GPU or TPU it changes nothing of `fit`.
+
+    Args:
+      num: the number of devices; by default one a core that this process may use.
+
+    Returns:
+      The number of devices.
+
+    Raises:
+      ValueError: if ``num`` is below 1.
+      RuntimeError: if JAX has counted another number of devices already.
+
+    Example:
+      >>> # import jaxmeta as jm; jm.parallel.use_cores()   # the first line of a script
+    """
+    num = num_cores() if num is None else num
+    if num < 1:
+        raise ValueError(f"`num` must be at least 1 device, got {num}.")
+    try:
+        jax.config.update("jax_num_cpu_devices", num)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"`use_cores()` comes too late to make {num} devices: JAX has counted them already. Call it before the "
+            "first array is made, or set the environment variable JAX_NUM_CPU_DEVICES."
+        ) from error
+    return num
+
+
 def make_mesh(num_devices: int | None = None, *, fsdp: int | None = None) -> Mesh:
-    """The first devices, all of them by default: the mesh that `fit` and `evaluate` spread tasks over.
+    """Return a mesh of the first devices, all of them by default, over which `fit` and `evaluate` spread tasks.
 
     Args:
       num_devices: how many.
@@ -42,7 +84,11 @@ def make_mesh(num_devices: int | None = None, *, fsdp: int | None = None) -> Mes
     devices = jax.devices()
     wanted = len(devices) if num_devices is None else num_devices
     if not 1 <= wanted <= len(devices):
-        more = "On a CPU, set `jax_num_cpu_devices` before anything else." if devices[0].platform == "cpu" else ""
+        more = (
+            "On a CPU, call `jaxmeta.parallel.use_cores()` before anything else."
+            if devices[0].platform == "cpu"
+            else ""
+        )
         raise ValueError(f"`num_devices` must be 1 to {len(devices)}, the devices there are, got {wanted}. {more}")
     if jax.process_count() > 1 and wanted < len(devices):
         raise ValueError(f"`num_devices` is {wanted}, but {jax.process_count()} processes share {len(devices)}.")
@@ -50,7 +96,7 @@ def make_mesh(num_devices: int | None = None, *, fsdp: int | None = None) -> Mes
 
 
 def in_groups(devices: Sequence[Any], fsdp: int | None = None) -> Mesh:
-    """These devices as a mesh: the axis ``"task"``, and for groups of ``fsdp`` neighbours a second one of that name.
+    """Return a mesh of these devices: the axis ``"task"``, and for groups of ``fsdp`` neighbours ``"fsdp"``.
 
     Raises:
       ValueError: if groups of ``fsdp`` do not divide the devices.
@@ -73,7 +119,7 @@ def start(
     *,
     timeout: int = 30,
 ) -> None:
-    """Joins the processes of one run, each with its own devices; call it before anything else touches a device.
+    """Join the processes of one run, each with its own devices; call it before anything else touches a device.
 
     Without arguments the addresses come from the environment: SLURM, Cloud TPU, Open MPI and Kubernetes are known to
     jax. Every process then runs the same program, `fit` included.
@@ -95,7 +141,7 @@ def start(
 
 
 def fsdp(pattern: str = "", *, min_size: int = 2**14) -> Rule:
-    """A rule that shards large arrays along the largest axis that the devices divide, and replicates the rest.
+    """Return a rule that shards large arrays along the largest axis that the devices divide, and replicates the rest.
 
     The devices are those of the mesh's axis ``"fsdp"``, or of ``"task"`` where there is no such axis. The rule is
     applied to the whole training state, so that an optimizer's moments lie as their parameters do.
@@ -125,7 +171,7 @@ def fsdp(pattern: str = "", *, min_size: int = 2**14) -> Rule:
 
 
 def specs(tree: PyTree, mesh: Mesh, rule: Rule | None) -> PyTree:
-    """How each leaf is split over the mesh, as a tree of `PartitionSpec`: replicated where there is no rule."""
+    """Return how each leaf is split over the mesh, as a tree of `PartitionSpec`: replicated where there is no rule."""
 
     def one(path: Any, leaf: Any) -> PartitionSpec:
         if rule is None or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -136,7 +182,7 @@ def specs(tree: PyTree, mesh: Mesh, rule: Rule | None) -> PyTree:
 
 
 def layout(tree: PyTree, mesh: Mesh, rule: Rule | None = None) -> PyTree:
-    """The sharding of each leaf on the mesh.
+    """Return the sharding of each leaf on the mesh.
 
     Example:
       >>> layout({"w": np.zeros((4, 4))}, make_mesh(1))["w"].is_fully_replicated
@@ -146,19 +192,21 @@ def layout(tree: PyTree, mesh: Mesh, rule: Rule | None = None) -> PyTree:
 
 
 def place(tree: PyTree, mesh: Mesh | None, rule: Rule | None = None) -> PyTree:
-    """Arrays put on the mesh by the rule; every process gives the same values and keeps its part of them."""
+    """Put arrays on the mesh by the rule; every process gives the same values and keeps its part of them."""
     if mesh is None:
         return tree
     return jax.tree.map(_put, tree, layout(tree, mesh, rule))
 
 
 def auto_mesh(mesh: Mesh) -> Mesh:
-    """The same devices with axes of type Auto: how arrays lie on them is no part of anybody's types here."""
+    """Return the same devices with axes of type Auto: the types of arrays do not say how they are sharded."""
     return Mesh(mesh.devices, mesh.axis_names)
 
 
 def over_tasks(f: Callable, mesh: Mesh, whole: PyTree, out: PyTree) -> Callable:
-    """``f(whole, *stacks, keys)`` on every device with its share of the tasks; one key per task comes last.
+    """Return a function that runs ``f(whole, *stacks, keys)`` on every device with its share of the tasks.
+
+    One key per task comes last.
 
     Args:
       f: what each device computes.
@@ -176,7 +224,11 @@ def over_tasks(f: Callable, mesh: Mesh, whole: PyTree, out: PyTree) -> Callable:
 
 
 def check_mesh(mesh: Mesh, num_tasks: int = 0) -> None:
-    """Raises ValueError if a mesh cannot share out so many tasks."""
+    """Check that a mesh can share out so many tasks.
+
+    Raises:
+      ValueError: if its devices do not divide them, or it has no axis ``"task"``.
+    """
     if TASK not in mesh.shape:
         raise ValueError(f"`mesh` needs an axis 'task', got the axes {mesh.axis_names}.")
     if num_tasks % (devices := prod(mesh.shape[axis] for axis in task_axes(mesh))):
@@ -184,7 +236,7 @@ def check_mesh(mesh: Mesh, num_tasks: int = 0) -> None:
 
 
 def task_axes(mesh: Mesh) -> tuple[str, ...]:
-    """The axes over which tasks are split.
+    """Return the axes over which tasks are split.
 
     Example:
       >>> task_axes(make_mesh(1)), task_axes(make_mesh(1, fsdp=1))
@@ -194,7 +246,7 @@ def task_axes(mesh: Mesh) -> tuple[str, ...]:
 
 
 def gather(tree: PyTree, specs: PyTree) -> PyTree:
-    """Within `over_tasks`: shards to whole arrays."""
+    """Gather shards to whole arrays, within `over_tasks`."""
 
     def one(leaf: jax.Array, spec: PartitionSpec) -> jax.Array:
         for dim, over in _split(spec):
@@ -205,10 +257,10 @@ def gather(tree: PyTree, specs: PyTree) -> PyTree:
 
 
 def mean_and_scatter(tree: PyTree, specs: PyTree, axes: tuple[str, ...]) -> PyTree:
-    """Within `over_tasks`: the mean over ``axes``, of which each device keeps its shard.
+    """Return the mean over ``axes``, of which each device keeps its shard, within `over_tasks`.
 
-    What is split is scattered first, and only shards are averaged over the axes that are left, all in one reduction;
-    so is what is whole.
+    Arrays that are split are scattered first, and their shards are averaged over the axes that are left, all in one
+    reduction, together with the arrays that are whole.
     """
     leaves, treedef = jax.tree.flatten(tree)
     flat = treedef.flatten_up_to(specs)
@@ -228,7 +280,7 @@ def _scatter(leaf: jax.Array, spec: PartitionSpec) -> jax.Array:
 
 
 def _split(spec: PartitionSpec) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """The dimensions that are split, and over which axes of the mesh."""
+    """Return the dimensions that are split, and over which axes of the mesh."""
     return ((dim, (over,) if isinstance(over, str) else over) for dim, over in enumerate(spec) if over is not None)
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
+from .defaults import Auto, chosen_chunk, chosen_mesh
 from .nonfinite import all_finite, by_task, of_kept, stays_finite
 from .parallel import Rule, check_mesh, gather, layout, mean_and_scatter, over_tasks, specs, task_axes
 from .state_changes import changes, moved
@@ -145,8 +146,8 @@ def meta_step(
     optimizer: optax.GradientTransformation,
     *,
     gradient: Callable | None = None,
-    chunk: int | None = None,
-    mesh: Mesh | None = None,
+    chunk: int | Auto | None = "auto",
+    mesh: Mesh | Auto | None = None,
     shard: Rule | None = None,
     guard: Literal["step", "task"] = "step",
 ) -> Callable[[MetaState, Task], tuple[MetaState, dict[str, jax.Array]]]:
@@ -162,11 +163,12 @@ def meta_step(
       optimizer: the outer optimizer.
       gradient: how the outer gradient is estimated: ``mean_loss -> (params, state, tasks, keys) -> (grads, aux)``;
         `backprop` by default.
-      chunk: differentiate so many tasks at a time and accumulate; all at once by default. It bounds memory, and on a
-        CPU one task at a time is the fastest way for convolutions whose kernels adapt: what it touches stays in cache.
-        Where kernels are shared (`anil`, `protonet` ...) leave it: XLA's own convolution is slow inside a loop there.
+      chunk: differentiate so many tasks at a time and accumulate, which bounds memory; None takes all at once.
+        ``"auto"`` takes one task at a time where this is fastest, which is on a CPU where the kernels of convolutions
+        adapt, and else all. With a ``gradient`` of your own it takes all.
       mesh: devices with an axis ``"task"``; each differentiates its own tasks, in chunks of its own, and their
-        mean gradients are averaged. The cores of a CPU are devices too: see `jax_num_cpu_devices`.
+        mean gradients are averaged. ``"auto"`` takes the devices there are, as `fit` does: give the state and tasks
+        uncommitted to a device. The cores of a CPU are devices too: see `parallel.use_cores`.
         There, wait for each step (`jax.block_until_ready`), as `fit` does: queued steps can block one another.
       shard: the rule by which the state's arrays lie on the mesh, such as `parallel.fsdp()`; replicated by default.
       guard: ``"task"`` leaves out single tasks whose loss or gradient is not finite, instead of the whole step, and
@@ -191,13 +193,17 @@ def meta_step(
     """
     check_is_learner(learner)
     check_is_optimizer(optimizer)
-    if chunk is not None and chunk < 1:
+    if isinstance(chunk, str) and chunk != "auto":
+        raise ValueError(f"`chunk` must be a number of tasks, 'auto' or None, got {chunk!r}.")
+    if isinstance(chunk, int) and chunk < 1:
         raise ValueError(f"`chunk` must be at least 1 task, got {chunk}; None differentiates all tasks at once.")
     if guard not in ("step", "task"):
         raise ValueError(f"`guard` must be 'step' or 'task', got {guard!r}.")
     grad_fn = (gradient or backprop)(partial(_mean_loss, learner.loss))
     grad_fn = by_task(grad_fn) if guard == "task" else grad_fn
-    mean_grad = _spread(partial(_accumulate, grad_fn, chunk=chunk), mesh, shard)
+    chunk = None if chunk == "auto" and gradient is not None else chunk
+    if isinstance(mesh, Mesh):
+        check_mesh(mesh)
     update = optax.with_extra_args_support(optimizer).update
 
     def step(state: MetaState, tasks: Task) -> tuple[MetaState, dict[str, jax.Array]]:
@@ -210,7 +216,10 @@ def meta_step(
         num_tasks = jax.tree.leaves(tasks)[0].shape[0]
         _, k_learn = step_keys(state)
         keys = task_keys(k_learn, num_tasks)
-        grads, aux = mean_grad(state.meta, tasks, keys)
+        one = jax.eval_shape(lambda tasks: jax.tree.map(lambda a: a[0], tasks), tasks)
+        over = chosen_mesh(mesh, num_tasks, learner, state.meta, one)
+        size = chosen_chunk(chunk, over, learner, state.meta, one)
+        grads, aux = _spread(partial(_accumulate, grad_fn, chunk=size), over, shard)(state.meta, tasks, keys)
         if guard == "task":
             grads, aux = of_kept(grads, state.meta.state, aux, num_tasks)
         reported = dict(aux.metrics)
@@ -226,7 +235,7 @@ def meta_step(
         meta, opt_state = jax.tree.map(partial(jnp.where, finite), new, (state.meta, state.opt_state))
         metrics = {**reported, "skipped": 1.0 - finite}
         state = MetaState(state.step + 1, meta, opt_state, state.key)
-        return _stay(state, mesh, shard), metrics
+        return _stay(state, over, shard), metrics
 
     return step
 
@@ -282,7 +291,6 @@ def _spread(mean_grad: Callable, mesh: Mesh | None, shard: Rule | None) -> Calla
     """Spread a mean gradient over the devices of a mesh: average gradients, merge states and metrics as for chunks."""
     if mesh is None:
         return mean_grad
-    check_mesh(mesh)
 
     def spread(meta: Variables, tasks: Task, keys: Key) -> tuple[PyTree, Aux]:
         lie = specs({"meta": meta}, mesh, shard)["meta"].params  # by the paths that they have in the state

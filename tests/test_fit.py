@@ -1,5 +1,7 @@
 """The host loop: reproducible, resumable, validated, stoppable; several seeds; several devices."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,15 +60,18 @@ def test_one_compilation_whatever_the_number_of_steps():
     fit(num_steps=13)
     fit(num_steps=3)
     fit(num_steps=31)
-    run = _runner(_meta_step(LEARNER, ADAM, None, None, None, "step"), 4, 5, None)
+    run = _runner(_meta_step(LEARNER, ADAM, "auto", None, None, "step"), 4, 5, None)
     assert sum(program._cache_size() for program in run.programs) == 1
 
 
 def test_one_by_one_equals_a_loop_on_the_device(monkeypatch):
-    expected, history = fit(num_steps=13)
-    monkeypatch.setattr(jax, "default_backend", lambda: "elsewhere")
-    looped, again = fit(num_steps=13)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), expected.meta, looped.meta)
+    """A CPU dispatches steps with convolutions one by one, and others in one loop."""
+    module = sys.modules["jaxmeta.fit"]
+    monkeypatch.setattr(module, "_runner", module._runner.__wrapped__)
+    looped, history = fit(num_steps=13)
+    monkeypatch.setattr(module, "has_convolution", lambda jaxpr: True)
+    alone, again = fit(num_steps=13)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), alone.meta, looped.meta)
     np.testing.assert_allclose(history["loss"], again["loss"], rtol=1e-4)
 
 
