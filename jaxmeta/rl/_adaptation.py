@@ -17,7 +17,7 @@ from ..types import Aux, Key, MetaLearner, MetaState, PyTree, Task, Variables
 from ._advantages import advantages
 from ._environment import Environment
 from ._estimators import ESTIMATORS, low_variance, mean_over_steps
-from ._policies import Policy, check_policy
+from ._policies import Categorical, Gaussian, Policy, check_policy
 from ._rollout import Episodes, rollout
 
 Curvature = Literal["dice", "low_variance", "log_likelihood"]
@@ -159,8 +159,10 @@ def policy_learner(loop: Adaptation, objective: Objective) -> MetaLearner:
         inner, _ = loop.collect(meta.params, support, jax.random.key(0) if key is None else key)
         return loop.replay(meta.params, inner)
 
-    def predict(meta: Variables, adapted: PyTree, x: jax.Array, key: Key | None = None):
-        del meta, key
+    def predict(
+        meta: Variables, adapted: PyTree, x: jax.Array, key: Key | None = None, *, weight: jax.Array | None = None
+    ) -> Gaussian | Categorical:
+        del meta, key, weight  # observations do not see each other
         return loop.policy.apply(adapted, x)
 
     def loss(meta: Variables, task: Task, key: Key | None = None) -> tuple[jax.Array, Aux]:

@@ -47,7 +47,7 @@ class CartPole:
 
     def step(self, state: jax.Array, action: jax.Array, key: Key):
         del key
-        position, velocity, angle, spin = state
+        _, velocity, angle, spin = state
         force = FORCE * self.direction * jnp.clip(action[0], -1, 1)
         total, moment = self.cart_mass + self.pole_mass, self.pole_mass * self.length
         sine, cosine = jnp.sin(angle), jnp.cos(angle)

@@ -114,8 +114,10 @@ def rl2(
         return Past(jnp.zeros((hidden,)), action, jnp.zeros(()), jnp.ones(()))
 
     def show(observation: jax.Array, past: Past) -> jax.Array:
-        is_discrete = isinstance(action_space, Discrete)
-        action = jax.nn.one_hot(past.action, action_space.num_actions) if is_discrete else past.action
+        if isinstance(action_space, Discrete):
+            action = jax.nn.one_hot(past.action, action_space.num_actions)
+        else:
+            action = past.action
         return jnp.concatenate([observation, action, past.reward[None], past.done[None]], -1)
 
     def trial(params: PyTree, env: Environment, key: Key) -> tuple[Past, Trial]:
@@ -140,14 +142,16 @@ def rl2(
     def adapt(meta: Variables, support: Environment, key: Key | None = None) -> Past:
         return trial(meta.params, support, jax.random.key(0) if key is None else key)[0]
 
-    def predict(meta: Variables, adapted: Past, x: jax.Array, key: Key | None = None):
-        del key
+    def predict(
+        meta: Variables, adapted: Past, x: jax.Array, key: Key | None = None, *, weight: jax.Array | None = None
+    ) -> Gaussian | Categorical:
+        del key, weight  # observations do not see each other
         return jax.vmap(lambda x: network.apply(meta.params, adapted.memory, show(x, adapted))[1])(x)
 
     def replay(params: PyTree, seen: Trial) -> tuple[Gaussian | Categorical, jax.Array]:
         """Run the network over a recorded trial again: distributions and values of all steps."""
 
-        def step(memory: jax.Array, at: tuple[jax.Array, jax.Array]):
+        def step(memory: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
             inputs, weight = at
             new, distribution, value = network.apply(params, memory, inputs)
             return jnp.where(weight > 0, new, memory), (distribution, value)
@@ -219,7 +223,7 @@ def recurrent_network(action_space: Box | Discrete, hidden: int) -> Network:
     from flax import linen
 
     is_discrete = isinstance(action_space, Discrete)
-    size = action_space.num_actions if is_discrete else action_space.size
+    size = action_space.num_actions if isinstance(action_space, Discrete) else action_space.size
     cell = linen.GRUCell(hidden)
     heads = linen.Dense(size + 1, kernel_init=linen.initializers.orthogonal(0.01))
 
@@ -228,9 +232,11 @@ def recurrent_network(action_space: Box | Discrete, hidden: int) -> Network:
         params = {"cell": cell.init(k_cell, memory, inputs)["params"], "heads": heads.init(k_heads, memory)["params"]}
         return params if is_discrete else {**params, "log_std": jnp.zeros((size,))}
 
-    def apply(params: PyTree, memory: jax.Array, inputs: jax.Array):
+    def apply(
+        params: PyTree, memory: jax.Array, inputs: jax.Array
+    ) -> tuple[jax.Array, Gaussian | Categorical, jax.Array]:
         memory, _ = cell.apply({"params": params["cell"]}, memory, inputs)
-        outputs = heads.apply({"params": params["heads"]}, memory)
+        outputs = jnp.asarray(heads.apply({"params": params["heads"]}, memory))
         action, value = outputs[..., :-1], outputs[..., -1]
         return memory, Categorical(action) if is_discrete else Gaussian(action, params["log_std"]), value
 
