@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -47,8 +47,8 @@ class Gaussian(NamedTuple):
     def mode(self) -> jax.Array:
         return self.mean
 
-    def kl(self, other: "Gaussian") -> jax.Array:
-        """Return the divergence from this distribution to another, KL(self || other)."""
+    def kl(self, other: Any) -> jax.Array:
+        """Return the divergence from this distribution to another of its kind, KL(self || other)."""
         ratio = jnp.exp(2 * (self.log_std - other.log_std))
         shift = ((self.mean - other.mean) * jnp.exp(-other.log_std)) ** 2
         return jnp.sum(other.log_std - self.log_std + 0.5 * (ratio + shift - 1), -1)
@@ -77,8 +77,8 @@ class Categorical(NamedTuple):
     def mode(self) -> jax.Array:
         return jnp.argmax(self.logits, -1).astype(jnp.int32)
 
-    def kl(self, other: "Categorical") -> jax.Array:
-        """Return the divergence from this distribution to another, KL(self || other)."""
+    def kl(self, other: Any) -> jax.Array:
+        """Return the divergence from this distribution to another of its kind, KL(self || other)."""
         mine, theirs = jax.nn.log_softmax(self.logits), jax.nn.log_softmax(other.logits)
         return jnp.sum(jnp.exp(mine) * (mine - theirs), -1)
 
