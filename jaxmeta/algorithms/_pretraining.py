@@ -61,8 +61,16 @@ def with_head(model: Model, head: LastLayer) -> Model:
     """Join an embedding and its head to one model, with parameters ``{"model": ..., "head": ...}``."""
 
     def wrap(run: Apply) -> Apply:
-        def call(variables: Variables, x: PyTree, **options: Any) -> tuple[Any, PyTree]:
-            z, state = run(Variables(variables.params["model"], variables.state), x, **options)
+        def call(
+            variables: Variables,
+            x: PyTree,
+            *,
+            train: bool = False,
+            weight: jax.Array | None = None,
+            key: Key | None = None,
+        ) -> tuple[Any, PyTree]:
+            inner = Variables(variables.params["model"], variables.state)
+            z, state = run(inner, x, train=train, weight=weight, key=key)
             return head.apply(variables.params["head"], flat(z)), state
 
         return call

@@ -115,8 +115,15 @@ def _normalised(model: Model) -> Model:
     """Return the model with features of length 1."""
 
     def through(apply: Apply) -> Apply:
-        def call(variables: Variables, x: PyTree, **options: Any) -> tuple[Any, PyTree]:
-            z, state = apply(variables, x, **options)
+        def call(
+            variables: Variables,
+            x: PyTree,
+            *,
+            train: bool = False,
+            weight: jax.Array | None = None,
+            key: Key | None = None,
+        ) -> tuple[Any, PyTree]:
+            z, state = apply(variables, x, train=train, weight=weight, key=key)
             return unit(at_least_float32(flat(z))), state
 
         return call

@@ -96,18 +96,28 @@ class FewShotClassifier(ClassifierMixin, FewShot):
         return self.classes_[best]
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, learner: MetaLearner | None = None, **options: Any) -> Self:
-        """Reads a run folder of `jaxmeta train`, or what `save` wrote; a support set that is there is adapted to.
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        learner: MetaLearner | None = None,
+        num_steps: int | None = None,
+        data_dir: str | None = None,
+        batch_size: int | None = None,
+    ) -> Self:
+        """Read a run folder of `jaxmeta train`, or a folder that `save` wrote; adapt to a support set that is there.
 
         Args:
           path: the folder.
-          learner: for a learner of one's own, which no recipe can build; it must have the saved leaves.
-          **options: ``num_steps`` and ``data_dir`` as for `jaxmeta.runs.load`, and the estimator's own.
+          learner: for a learner of your own, which no recipe can build; it must have the saved leaves.
+          num_steps, data_dir: as for `jaxmeta.runs.load`.
+          batch_size: as for the class.
 
         Raises:
           ValueError: if there is no such folder, or it is of another learner: then the leaves that differ are named.
         """
-        estimator, support = _files.load(cls, path, learner, options)
+        trained, support = _files.load(path, classifies=True, learner=learner, num_steps=num_steps, data_dir=data_dir)
+        estimator = cls(trained, batch_size=batch_size)
         return estimator if support is None else estimator.partial_fit(*support)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -1,6 +1,5 @@
 """Save an estimator as a folder, which is a run folder with a support set; export its predictor as one program."""
 
-import inspect
 import os
 import zipfile
 from collections.abc import Callable
@@ -11,7 +10,6 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
-from sklearn.base import ClassifierMixin
 
 from jaxmeta import checkpoint, runs
 from jaxmeta.datasets._images import check_memory
@@ -27,16 +25,18 @@ MAX_SUPPORT = 1 << 30  # bytes of its arrays, of which there may be many times t
 
 
 def load(
-    cls: type, path: str | os.PathLike[str], learner: MetaLearner | None, options: dict[str, Any]
-) -> tuple[Any, tuple[Any, ...] | None]:
-    """Read an estimator, and the support set that it was saved with."""
-    known = inspect.signature(runs.load).parameters
-    own = {name: value for name, value in options.items() if name not in known}
-    trained = runs.load(path, learner=learner, **{n: v for n, v in options.items() if n in known})
-    classifies = issubclass(cls, ClassifierMixin)
+    path: str | os.PathLike[str],
+    *,
+    classifies: bool,
+    learner: MetaLearner | None,
+    num_steps: int | None,
+    data_dir: str | None,
+) -> tuple[Trained, tuple[Any, ...] | None]:
+    """Read a run folder, or a saved estimator with its support set, as `partial_fit` takes it."""
+    trained = runs.load(path, learner=learner, num_steps=num_steps, data_dir=data_dir)
     _check_kind(trained.task, path, classifies=classifies)
     file = as_path(path) / SUPPORT
-    return cls(trained, **own), _read(file, classifies) if file.is_file() else None
+    return trained, _read(file, classifies) if file.is_file() else None
 
 
 def _check_kind(task: Task, path: str | os.PathLike[str], *, classifies: bool) -> None:

@@ -86,9 +86,18 @@ class FewShotRegressor(RegressorMixin, FewShot):
         return mean if std is None or not return_std else (mean, std.reshape(shape).astype(np.float64))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, learner: MetaLearner | None = None, **options: Any) -> Self:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        learner: MetaLearner | None = None,
+        num_steps: int | None = None,
+        data_dir: str | None = None,
+        batch_size: int | None = None,
+    ) -> Self:
         """Read an estimator, as `FewShotClassifier.load`."""
-        estimator, support = _files.load(cls, path, learner, options)
+        trained, support = _files.load(path, classifies=False, learner=learner, num_steps=num_steps, data_dir=data_dir)
+        estimator = cls(trained, batch_size=batch_size)
         return estimator if support is None else estimator.partial_fit(*support)
 
     def save(self, path: str | os.PathLike[str]) -> None:
