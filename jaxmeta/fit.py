@@ -159,7 +159,7 @@ def fit(
         bad, worst = _count_skipped(bad, rows)
         new, diverged = (worst >= max_skipped) & ~diverged, diverged | (worst >= max_skipped)
         if diverged.all():
-            raise Diverged(_why(f"{int(worst.max())} updates in a row, up to step {until},"), state)
+            raise Diverged(_why(f"{int(worst.max())} updates in a row, up to step {until},", rows), state)
         if new.any():
             _LOGGER.warning("Seeds %s diverged by step %d; the others go on.", np.flatnonzero(new).tolist(), until)
         estimates = None
@@ -305,18 +305,24 @@ def _check_trained(history: History, state: MetaState) -> None:
         return
     useless = (skipped > 0).all(0)
     if useless.all():
-        raise Diverged(_why(f"All {len(skipped)} updates, up to step {history['step'][-1]},"), state)
+        raise Diverged(_why(f"All {len(skipped)} updates, up to step {history['step'][-1]},", history), state)
     if useless.any():
         _LOGGER.warning("Seeds %s diverged: every update was left out.", np.flatnonzero(useless).tolist())
 
 
-def _why(updates: str) -> str:
+def _why(updates: str, rows: dict[str, np.ndarray]) -> str:
+    """Return what happened to updates that were left out, by the metrics of their steps, and its likely causes."""
+    bad = rows["skipped"] > 0
+    # The history also has the numbers of steps and validations, which are not by step and seed.
+    by_step = {name: row for name, row in rows.items() if row.shape[: bad.ndim] == bad.shape}
+    wrong = sorted(f"`{name}`" for name, row in by_step.items() if not np.isfinite(row[bad]).all())
+    what = f"{', '.join(wrong)} NaN or infinite" if wrong else "every metric finite, but not the gradient or the update"
     return (
-        f"{updates} were left out, because a gradient or metric was NaN or infinite. Likely causes: an inner learning "
-        "rate that is too large; an inner optimizer without a derivative where a gradient is exactly zero, such as "
-        "Adam with `eps_root=0` (use `jaxmeta.inner.adam`) or one that clips or divides by a norm (use "
-        "`jaxmeta.inner.clip_by_global_norm` or `jaxmeta.inner.normalize`); NaN in the data. If few tasks are "
-        "affected, `guard='task'` leaves out these alone. The last good state is in this error's `state`."
+        f"{updates} were left out, with {what}. Likely causes: an inner learning rate that is too large; an inner "
+        "optimizer without a derivative where a gradient is exactly zero, such as Adam with `eps_root=0` (use "
+        "`jaxmeta.inner.adam`) or one that clips or divides by a norm (use `jaxmeta.inner.clip_by_global_norm` or "
+        "`jaxmeta.inner.normalize`); NaN in the data. If few tasks are affected, `guard='task'` leaves out these "
+        "alone. The last good state is in this error's `state`."
     )
 
 
