@@ -4,7 +4,8 @@
 
 Conv4-64 on 28x28 images, 5-way 1-shot, 15 queries a class: MAML with stride 2 and 10 inner steps, and ProtoNet with max
 pooling. The tasks are drawn from 64 stored ones, the same for all contenders. First the losses of single tasks are
-compared in float64; the benchmark stops if they differ. Ratios are this library's time / PyTorch's, with the spread of both in the ratio's own.
+compared in float64; the benchmark stops if they differ. Ratios are this library's time / PyTorch's; the spread of a
+ratio holds the spread of both times.
 """
 
 import argparse
