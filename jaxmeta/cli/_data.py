@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from jaxmeta.datasets import _registry
 from jaxmeta.datasets._registry import DATASETS
+from jaxmeta.datasets._registry import fetch as fetch_data
 from jaxmeta.runs._names import near
 
 from ._flags import Call, parse
@@ -56,7 +56,7 @@ def fetch(name: What, /, *, data_dir: str | None = None) -> int:
     """
     if name not in DATASETS and Path(name).exists() and not name.isidentifier():
         raise ValueError(f"{shown(name)!r} is here already; `jaxmeta data check` and `jaxmeta train` take it as it is.")
-    print(f"{name}: in {_registry.fetch(name, data_dir)}")
+    print(f"{name}: in {fetch_data(name, data_dir)}")
     return 0
 
 
@@ -185,7 +185,7 @@ def as_dict(source: Source, found: Found) -> dict[str, Any]:
 
 def _part(name: str, classes: dict[str, Any]) -> dict[str, Any]:
     counts = np.array([len(items) for items in classes.values()] or [0])
-    about = {"part": name, "classes": len(classes), "images": int(counts.sum())}
+    about: dict[str, Any] = {"part": name, "classes": len(classes), "images": int(counts.sum())}
     about["images_per_class"] = {"min": int(counts.min()), "median": float(np.median(counts)), "max": int(counts.max())}
     about["classes_large_enough"] = int((counts >= EPISODE).sum())
     return about | {"episodes": len(classes) >= 5 and int(counts.min()) >= EPISODE}

@@ -1,7 +1,7 @@
 """Images by class, image by image: from a folder or zip, or from a data set by its name."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ class Source(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What reading every image gave.
+    """The result of reading every image.
 
     Attributes:
       shapes: shape -> number of images.
@@ -63,7 +63,7 @@ def open_source(
     split: str | None = None,
     root: str = "",
     allow_shared_classes: bool = False,
-) -> Iterator[Source]:
+) -> Generator[Source]:
     """Open a folder or zip, if there is one of that name, or else a data set.
 
     Args:
@@ -171,7 +171,7 @@ def _unread(item: Any) -> np.ndarray:
 
 
 def _uneven(parts: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[str]:
-    """A sentence on each part whose classes differ much in size."""
+    """Return a sentence on each part whose classes differ much in size."""
     notes: list[str] = []
     for part, classes in parts.items():
         sizes = sorted((len(items), name) for name, items in classes.items())

@@ -1,4 +1,4 @@
-"""Which classes train and which are held out: by the folders train, val and test, or else by the classes' names."""
+"""Split classes into those to train and to hold out: by folders train, val and test, or else by their names."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ MOST = 5  # classes that an error names
 
 
 class ClassSplit(NamedTuple):
-    """How to split the classes of a folder or zip into those to train, to validate and to test on.
+    """Rules by which the classes of a folder or zip are split into those to train, to validate and to test on.
 
     Folders named train, val and test (or Train, training, validation, testing ...) decide, if there are any. The
     first four attributes are for classes that are in no such folder: a hash of the names decides, so that the split
@@ -227,7 +227,7 @@ def _without_folders(names: Sequence[str], split: ClassSplit, path: Path, argume
 
 
 def _enclosing(holding: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    """The folders that enclose everything, down to the first that is a part or holds images."""
+    """Return the folders that enclose everything, down to the first that is a part or holds images."""
     top: tuple[str, ...] | None = None
     for folder in holding:
         parent = folder[:-1]

@@ -111,7 +111,7 @@ def check_memory(needed: int, on_disk: int, where: str) -> None:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image.
+    """Return whether a file's name is that of an image.
 
     Example:
       >>> is_image("photos/IMG_1.JPG"), is_image("notes.txt")

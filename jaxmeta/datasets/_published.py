@@ -125,7 +125,7 @@ def _check(argument: str, value: str, known: Collection[str]) -> None:
 
 
 def _is_prepared(tfds: str, name: str, data_dir: str | os.PathLike[str] | None) -> bool:
-    """Whether to read what TFDS prepared: it is below ``data_dir``, or there is no other place."""
+    """Return whether to read what TFDS prepared: it is below ``data_dir``, or there is no other place."""
     if data_dir is not None:
         return any(local_path(data_dir, "data_dir").glob(f"{tfds}/*/dataset_info.json"))
     return not any(place.exists() for place in places(name, None))

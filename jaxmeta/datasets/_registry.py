@@ -133,7 +133,7 @@ def folder_path(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] |
 
 
 def _is_path(text: str) -> bool:
-    """Whether a name is a path even if there is no file: ``mnist:3.0.1`` is not, ``photos.zip`` is."""
+    """Return whether a name is a path even if there is no file: ``mnist:3.0.1`` is not, ``photos.zip`` is."""
     return ":" not in text and not {"/", "\\", "."}.isdisjoint(text)
 
 

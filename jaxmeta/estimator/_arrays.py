@@ -136,7 +136,7 @@ def advice(X: np.ndarray, expected: tuple[int, ...]) -> str:
 
 
 def is_image(shape: tuple[int, ...] | None) -> bool:
-    """Whether an example of this shape is an image, grey or RGB.
+    """Return whether an example of this shape is an image, grey or RGB.
 
     Example:
       >>> is_image((84, 84, 3)), is_image((84,)), is_image(None)

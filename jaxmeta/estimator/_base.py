@@ -171,7 +171,7 @@ def fixed_ways(learner: MetaLearner, meta: Variables, support: Batch) -> int | N
 
 
 def _copies_closures() -> bool:
-    """Whether the caller is `copy`, or a pickler that takes closures (cloudpickle, dill), as its frames tell."""
+    """Return whether the caller is `copy`, or a pickler that takes closures (cloudpickle, dill), as its frames tell."""
     frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))

@@ -58,6 +58,6 @@ def _padded(support: Batch) -> Batch:
 
 
 def _agree(one: Any, other: Any) -> bool:
-    """Whether two outputs are equal up to rounding."""
+    """Return whether two outputs are equal up to rounding."""
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
     return all(np.abs(np.subtract(a, b)).max() <= CLOSE * max(float(np.abs(b).max()), 1e-6) for a, b in pairs)
