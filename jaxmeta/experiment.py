@@ -163,7 +163,15 @@ def nearest_neighbour() -> MetaLearner:
         mine = jax.nn.one_hot(support.y, len(support.ways), dtype=bool)
         return support.x, mine if support.weight is None else mine & (support.weight[:, None] > 0)
 
-    def predict(meta: Variables, adapted: tuple[jax.Array, jax.Array], x: PyTree, key: Key | None = None) -> jax.Array:
+    def predict(
+        meta: Variables,
+        adapted: tuple[jax.Array, jax.Array],
+        x: PyTree,
+        key: Key | None = None,
+        *,
+        weight: jax.Array | None = None,
+    ) -> jax.Array:
+        del weight  # no prediction depends on another query
         seen, mine = adapted
         distance = jnp.sum((x.reshape(len(x), -1)[:, None] - seen.reshape(len(seen), -1)[None]) ** 2, -1)
         return -jnp.min(jnp.where(mine[None], distance[..., None], jnp.finfo(distance.dtype).max), 1)
