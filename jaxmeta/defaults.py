@@ -134,5 +134,6 @@ def _is_convolution(equation: core.JaxprEqn) -> bool:
 def _has_kernel_per_task(equation: core.JaxprEqn) -> bool:
     params = equation.params
     if "geo" in params:  # the task convolution: both operands have the axis of tasks, or none has
-        return equation.invars[0].aval.ndim == len(params["geo"].size) + 3
+        x: Any = equation.invars[0].aval
+        return x.ndim == len(params["geo"].size) + 3
     return not params["feature_group_count"] % _MANY or not params["batch_group_count"] % _MANY

@@ -22,12 +22,12 @@ from .types import Key, MetaState, Sampler, Task, Variables
 def feed(
     sampler: Streamed, state: MetaState, *, num_steps: int, tasks_per_step: int, mesh: Mesh | None = None
 ) -> Iterator[Task]:
-    """The tasks of every step from the state's on, up to ``num_steps``: what `fit` trains on, for loops of one's own.
+    """Yield the tasks of every step from the state's up to ``num_steps``, as `fit` trains on them, for your own loop.
 
-    They depend on the state's key, the step and their index in it alone, so what the stream goes on from is the
-    ``step`` in the state: a checkpoint of the state is one of the stream. Grain's threads draw on the CPU, look up
-    and send ahead, ``2 sampler.num_threads`` steps at most. Of several processes each looks up the tasks of its own
-    devices.
+    Tasks depend on the state's key, the step and their index in the step alone. The ``step`` in the state is all that
+    the stream needs to resume: a checkpoint of the state is one of the stream. Grain's threads draw tasks on the CPU,
+    look up their examples and send them to the device, at most ``2 sampler.num_threads`` steps ahead. With several
+    processes, each looks up the tasks of its own devices.
 
     Args:
       sampler: from `tasks.streamed`.
@@ -77,14 +77,14 @@ def feed(
 def given_to_steps(
     sampler: Sampler, state: MetaState, num_steps: int, tasks_per_step: int, mesh: Mesh | None
 ) -> Iterator[Any]:
-    """What the steps of `fit` take, one after the other: the sampler itself, or tasks that the host prepares."""
+    """Yield the argument of each step of `fit`: the sampler itself, or tasks that the host prepares."""
     if isinstance(sampler, Streamed):
         return feed(sampler, state, num_steps=num_steps, tasks_per_step=tasks_per_step, mesh=mesh)
     return repeat(place(as_sampler(sampler), mesh))
 
 
 def _ahead(load: Callable[[int], Any], start: int, stop: int, num_threads: int) -> Iterator[Any]:
-    """``load`` of every step, in order, by threads that end with the iterator."""
+    """Yield ``load(step)`` of every step in order, from threads that end with the iterator."""
     import grain
 
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
@@ -97,7 +97,7 @@ def _ahead(load: Callable[[int], Any], start: int, stop: int, num_threads: int) 
 
 @partial(jax.jit, static_argnums=2)
 def _draw(sampler: Any, key: Key, num_tasks: int, step: jax.Array, index: jax.Array) -> Any:
-    """The choices behind tasks ``index`` of a step, of one seed or of each."""
+    """Draw the choices of the tasks ``index`` of a step, for one seed or for each."""
 
     def one(key: Key) -> Any:
         k_data, _ = step_keys(MetaState(step, Variables({}), (), key))
@@ -113,7 +113,7 @@ def _finish(sampler: Any, indices: Any, x: Any, num_axes: int) -> Task:
 
 
 def _places(mesh: Mesh | None, num_tasks: int, axis: int) -> tuple[np.ndarray, Callable]:
-    """The tasks of a step that are this process's to look up, and where their arrays ``[..., t, ...]`` go."""
+    """Return the tasks of a step that this process looks up, and the function that sends their arrays."""
     if mesh is None:
         return np.arange(num_tasks), jax.device_put
     check_mesh(mesh, num_tasks)
