@@ -11,29 +11,48 @@ import tyro
 
 from jaxmeta.datasets._folder import read_folder, read_named
 from jaxmeta.runs._json import plain
+from jaxmeta.runs._measure import PIXELS
 from jaxmeta.storage import absolute, write_bytes
 
 from ._flags import Call, parse
-from ._folder import Folder
+from ._folder import Folder, own_recipe
 from ._sources import shown
 
 if TYPE_CHECKING:
     from jaxmeta import FewShotClassifier
 
+FORMULA = tuple("=+-@\t\r")  # with which a cell begins that a spreadsheet computes
 SHOWN = 20  # predictions that are printed; the file has all
 
 
 class Predictions(NamedTuple):
-    """What was predicted for each file, and what its folder says it is, where the folders are classes."""
+    """Predictions for files of images.
+
+    Attributes:
+      files: names within the folder.
+      probabilities: ``[files, classes]``.
+      classes: names of the columns.
+      true: the class of each file, where all files lie in folders named by classes.
+      nearest: the class of the nearest support image in pixels, for each file: the baseline.
+    """
 
     files: list[str]
     probabilities: np.ndarray
     classes: list[str]
     true: list[str] | None
+    nearest: list[str]
 
     @property
     def said(self) -> list[str]:
+        """The most probable class of each file."""
         return [self.classes[best] for best in self.probabilities.argmax(1)]
+
+    def accuracies(self) -> dict[str, float]:
+        """Return the accuracy, those of both baselines beside it; empty where the true classes are unknown."""
+        if self.true is None:
+            return {}
+        share = lambda said: float(np.mean([a == b for a, b in zip(said, self.true or (), strict=True)]))
+        return {"accuracy": share(self.said), "chance": 1 / len(self.classes), PIXELS: share(self.nearest)}
 
 
 def adapt(args: list[str]) -> Call:
@@ -51,17 +70,20 @@ def _adapt(
     num_inner_steps: int | None = None,
     batch_size: int = 64,
     data_dir: str | None = None,
+    recipe: str | None = None,
     save: Folder | None = None,
     export: Folder | None = None,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> int:
-    """Adapts a run's learner to labelled images, and predicts what others show.
+    """Adapt a run's learner to labelled images, and predict the classes of others.
 
-    Images are resized, and made grey where the run was trained on grey ones.
+    Images are resized, and made grey where the run was trained on grey ones. A prediction does not depend on the other
+    files: BatchNorm uses the statistics of the support set.
 
     Args:
       run: a run folder that `jaxmeta train` made, or one that was saved here.
-      predict: a folder or zip of images; where they too lie in folders named by their classes, a report compares.
+      predict: a folder or zip of images; if these too lie in folders named by their classes, accuracy,
+        chance and the nearest neighbour on pixels are shown.
       support: a folder or zip with a folder of images for each class: class/*.jpg. A few of each are enough. What was
         saved here needs none: it has learned already.
       out: file of all predictions and probabilities, .csv or .json; by default the next free predictions-<n>.csv.
@@ -69,6 +91,7 @@ def _adapt(
       num_inner_steps: steps of adaptation; those of the recipe by default.
       batch_size: images predicted at a time.
       data_dir: the training data's folder, for runs that do not say what their tasks look like; others need none.
+      recipe: your own recipe, my_file.py:my_function, if the run was trained by one; its code is run.
       save: a new folder for the adapted classifier, for `jaxmeta.FewShotClassifier.load`.
       export: a file for the adapted classifier as a program that needs only jax and flatbuffers.
       json: print JSON in place of the table.
@@ -76,7 +99,9 @@ def _adapt(
     from jaxmeta import FewShotClassifier
 
     _check_new({"--out": out, "--save": save, "--export": export})
-    classifier = FewShotClassifier.load(run, data_dir=data_dir, num_steps=num_inner_steps, batch_size=batch_size)
+    classifier = FewShotClassifier.load(
+        run, data_dir=data_dir, recipe=own_recipe(recipe), num_steps=num_inner_steps, batch_size=batch_size
+    )
     look = _look(classifier, run)
     if support is not None:
         known = read_folder(support, "--support", **look)
@@ -85,7 +110,10 @@ def _adapt(
         raise ValueError(f"`--support`: {str(run)!r} has not learned any classes yet. Pass a folder of class/*.jpg.")
     classes = tuple(map(str, classifier.classes_))
     files, images = read_named(predict, "--predict", **look)
-    found = Predictions(files, classifier.predict_proba(_ink(images, invert)), list(classes), _folders(files, classes))
+    images = _ink(images, invert)
+    found = Predictions(
+        files, classifier.predict_proba(images), list(classes), _folders(files, classes), _nearest(classifier, images)
+    )
     out = _write(found, out)
     if save is not None:
         classifier.save(save)
@@ -125,6 +153,15 @@ def _folders(files: list[str], classes: tuple[str, ...]) -> list[str] | None:
     return folders if set(folders) <= set(classes) else None
 
 
+def _nearest(classifier: "FewShotClassifier", images: np.ndarray) -> list[str]:
+    """Return the class of the support image that is nearest in pixels, for each image."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    flat = lambda x: (x / np.float32(255) if x.dtype == np.uint8 else x).reshape(len(x), -1)
+    nearest = KNeighborsClassifier(1).fit(flat(classifier.X_), classifier.y_).predict(flat(images))
+    return [str(classifier.classes_[label]) for label in nearest]
+
+
 def _write(found: Predictions, out: Path | None) -> Path:
     path = out or next(p for n in range(1, 10**6) if not (p := Path(f"predictions-{n}.csv")).exists())
     text = _as_json(found) + "\n" if path.suffix == ".json" else _as_csv(found)
@@ -137,8 +174,8 @@ def _as_json(found: Predictions) -> str:
         {"file": file, "predicted": said, "probabilities": dict(zip(found.classes, p, strict=True))}
         for file, said, p in zip(found.files, found.said, found.probabilities, strict=True)
     ]
-    accuracy = None if found.true is None else np.mean([a == b for a, b in zip(found.said, found.true, strict=True)])
-    text = jsonlib.dumps(plain({"predictions": rows, "accuracy": accuracy}), indent=2, ensure_ascii=False)
+    accuracies = found.accuracies() or {"accuracy": None}
+    text = jsonlib.dumps(plain({"predictions": rows, **accuracies}), indent=2, ensure_ascii=False)
     return text.encode(errors="backslashreplace").decode()  # names of files need not be text; as JSON escapes them
 
 
@@ -147,8 +184,18 @@ def _as_csv(found: Predictions) -> str:
     writer = csv.writer(text)
     writer.writerow(["file", "predicted", *(f"probability of {name}" for name in found.classes)])
     for file, said, p in zip(found.files, found.said, found.probabilities, strict=True):
-        writer.writerow([file, said, *(f"{value:.6f}" for value in p)])
+        writer.writerow([_neutral(file), _neutral(said), *(f"{value:.6f}" for value in p)])
     return text.getvalue()
+
+
+def _neutral(text: str) -> str:
+    """Return a name as a cell that a spreadsheet does not take for a formula.
+
+    Example:
+      >>> _neutral("=HYPERLINK(1)"), _neutral("cat")
+      ("'=HYPERLINK(1)", 'cat')
+    """
+    return f"'{text}" if text[:1] in FORMULA else text
 
 
 def _print(found: Predictions, out: Path, save: Path | None, export: Path | None) -> None:
@@ -167,6 +214,8 @@ def _print(found: Predictions, out: Path, save: Path | None, export: Path | None
         true, said = ([shown(name) for name in names] for names in (found.true, found.said))
         report: Any = classification_report(true, said, zero_division=0.0)  # type: ignore[arg-type]
         console.print(report, soft_wrap=True)
+        shares = [f"{name} {100 * share:.1f} %" for name, share in found.accuracies().items()]
+        console.print(", ".join(shares), soft_wrap=True)
     if save is not None:
         console.print(f"classifier: jaxmeta.FewShotClassifier.load({str(save)!r})", soft_wrap=True)
     if export is not None:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from jaxmeta.algorithms import protonet
 from jaxmeta.models import identity
+from jaxmeta.recipes import Recipe
 from jaxmeta.types import MetaLearner
 
 from . import _files
@@ -103,6 +104,7 @@ class FewShotClassifier(ClassifierMixin, FewShot):
         learner: MetaLearner | None = None,
         num_steps: int | None = None,
         data_dir: str | None = None,
+        recipe: Recipe | None = None,
         batch_size: int | None = None,
     ) -> Self:
         """Read a run folder of `jaxmeta train`, or a folder that `save` wrote; adapt to a support set that is there.
@@ -110,13 +112,15 @@ class FewShotClassifier(ClassifierMixin, FewShot):
         Args:
           path: the folder.
           learner: for a learner of your own, which no recipe can build; it must have the saved leaves.
-          num_steps, data_dir: as for `jaxmeta.runs.load`.
+          num_steps, data_dir, recipe: as for `jaxmeta.runs.load`.
           batch_size: as for the class.
 
         Raises:
           ValueError: if there is no such folder, or it is of another learner: then the leaves that differ are named.
         """
-        trained, support = _files.load(path, classifies=True, learner=learner, num_steps=num_steps, data_dir=data_dir)
+        trained, support = _files.load(
+            path, classifies=True, learner=learner, num_steps=num_steps, data_dir=data_dir, recipe=recipe
+        )
         estimator = cls(trained, batch_size=batch_size)
         return estimator if support is None else estimator.partial_fit(*support)
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxmeta import checkpoint, runs
 from jaxmeta.datasets._images import check_memory
 from jaxmeta.learner import predict_rows
+from jaxmeta.recipes import Recipe
 from jaxmeta.runs import Config, Trained, write_config
 from jaxmeta.storage import as_path, new_folder, size_of, write_bytes, write_whole
 from jaxmeta.types import MetaLearner, Task
@@ -31,9 +32,10 @@ def load(
     learner: MetaLearner | None,
     num_steps: int | None,
     data_dir: str | None,
+    recipe: Recipe | None,
 ) -> tuple[Trained, tuple[Any, ...] | None]:
     """Read a run folder, or a saved estimator with its support set, as `partial_fit` takes it."""
-    trained = runs.load(path, learner=learner, num_steps=num_steps, data_dir=data_dir)
+    trained = runs.load(path, learner=learner, recipe=recipe, num_steps=num_steps, data_dir=data_dir)
     _check_kind(trained.task, path, classifies=classifies)
     file = as_path(path) / SUPPORT
     return trained, _read(file, classifies) if file.is_file() else None

@@ -14,6 +14,7 @@ from jaxmeta.algorithms import r2d2
 from jaxmeta.learner import predict_rows
 from jaxmeta.losses import Gaussian, mse
 from jaxmeta.models import identity
+from jaxmeta.recipes import Recipe
 from jaxmeta.types import Batch, MetaLearner, Variables
 
 from . import _files
@@ -93,10 +94,13 @@ class FewShotRegressor(RegressorMixin, FewShot):
         learner: MetaLearner | None = None,
         num_steps: int | None = None,
         data_dir: str | None = None,
+        recipe: Recipe | None = None,
         batch_size: int | None = None,
     ) -> Self:
         """Read an estimator, as `FewShotClassifier.load`."""
-        trained, support = _files.load(path, classifies=False, learner=learner, num_steps=num_steps, data_dir=data_dir)
+        trained, support = _files.load(
+            path, classifies=False, learner=learner, num_steps=num_steps, data_dir=data_dir, recipe=recipe
+        )
         estimator = cls(trained, batch_size=batch_size)
         return estimator if support is None else estimator.partial_fit(*support)
 

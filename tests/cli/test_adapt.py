@@ -40,6 +40,7 @@ def test_from_two_folders_to_predictions(run, tmp_path, capsys):
     assert adapt(run) == 0
     said = capsys.readouterr().out
     assert "precision" in said and "predictions-1.csv" in said
+    assert ", chance 50.0 %, nearest neighbour on pixels 100.0 %" in said  # both parts are drawn alike
     rows = list(csv.DictReader((tmp_path / "predictions-1.csv").open()))
     assert [row["file"] for row in rows][:2] == ["square/0.png", "square/1.png"] and len(rows) == 8
     p = [float(rows[0][f"probability of {name}"]) for name in ("square", "stripes")]
@@ -58,6 +59,30 @@ def test_the_predictions_are_the_estimators(run, capsys):
     for row, p in zip(found["predictions"], expected, strict=True):
         assert list(row["probabilities"].values()) == pytest.approx(p.tolist(), abs=1e-5)
     assert found["accuracy"] == np.mean(classifier.predict(255 - asked.x) == np.repeat(asked.names, asked.count))
+    assert (found["chance"], found["nearest neighbour on pixels"]) == (0.5, 1.0)
+
+
+def test_a_prediction_does_not_depend_on_the_other_files(run, tmp_path):
+    assert adapt(run, "--out", "together.csv") == 0
+    for file in sorted((tmp_path / "query").rglob("*.png")):
+        if file.name != "1.png":
+            file.unlink()
+    assert adapt(run, "--out", "apart.csv") == 0
+    together, apart = (list(csv.DictReader(open(name))) for name in ("together.csv", "apart.csv"))
+    names = ("square", "stripes")
+    p = lambda rows: [[float(row[f"probability of {n}"]) for n in names] for row in rows if "1.png" in row["file"]]
+    assert np.asarray(p(together)) == pytest.approx(np.asarray(p(apart)), abs=2e-6)
+
+
+def test_no_cell_is_a_formula(run, tmp_path):
+    (tmp_path / "support" / "stripes").rename(tmp_path / "support" / "@SUM(1)")
+    for i, name in enumerate(("=1+1.png", "+1.png", "-1.png", "@a.png")):
+        (tmp_path / "query" / "square" / f"{i}.png").rename(tmp_path / "query" / name)
+    assert adapt(run, "--out", "p.csv") == 0
+    cells = [cell for row in csv.reader(open("p.csv")) for cell in row]
+    assert {"'=1+1.png", "'+1.png", "'-1.png", "'@a.png"} <= set(cells)
+    assert not [cell for cell in cells if cell.startswith(tuple("=+-@"))]
+    assert [cell for cell in cells if "@SUM" in cell][0] == "probability of @SUM(1)"
 
 
 def test_images_without_labels_get_no_report(run, tmp_path, capsys):

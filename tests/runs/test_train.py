@@ -100,10 +100,10 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, capl
 
 @pytest.mark.parametrize("scale", [math.nan, 1e30])
 def test_a_run_without_one_finite_update_has_diverged(scale, tmp_path):
-    """`fit` gives up after 50 in a row; this run has six."""
+    """Six are too few for the 50 in a row after which `fit` gives up early."""
     result = runs.train(experiment(scale), tmp_path / "run")
     assert result.status == "diverged" and result.measurements == []
-    assert "All 6 updates were left out" in result.message
+    assert "All 6 updates, up to step 6, were left out" in result.message
     assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "diverged"
 
 
@@ -127,7 +127,7 @@ def test_predictions_that_are_no_numbers_are_a_divergence(tmp_path):
         ({}, {"seed": -1}, "`seed` must be at least 0"),
         ({}, {"compute": runs.Compute(clip_norm=-1.0)}, "`clip_norm` must be more than 0, got -1.0"),
         ({}, {"compute": runs.Compute(clip_norm=math.nan)}, "`clip_norm` must be more than 0, got nan"),
-        ({}, {"compute": runs.Compute(accumulate=7)}, "`accumulate` is 7, but there are 6 steps"),
+        ({}, {"compute": runs.Compute(accumulate=7)}, "`accumulate` is 7, but training has only 6 steps"),
         ({}, {"compute": runs.Compute(chunk=0)}, "`chunk` must be at least 1"),
         ({}, {"compute": runs.Compute(profile="9")}, "`profile` must be like 100:105"),
     ],
