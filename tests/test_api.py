@@ -83,7 +83,7 @@ ROOMS = {
     "datasets": {"types", "storage", "validation"},
     "checkpoint": {"types", "storage", "parallel"},
     "plots": {"types", "storage"},
-    "estimator": set("types storage learner models losses algorithms checkpoint datasets runs".split()),
+    "estimator": set("types storage learner models losses algorithms checkpoint datasets recipes runs".split()),
     "experiment": {"types", "validation"},
     "arguments": {"_suggest", "experiment"},
     "ranges": set(),
