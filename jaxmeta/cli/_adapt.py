@@ -10,13 +10,13 @@ import numpy as np
 import tyro
 
 from jaxmeta.datasets._folder import read_folder, read_named
+from jaxmeta.datasets._inspect import shown
 from jaxmeta.runs._json import plain
 from jaxmeta.runs._measure import PIXELS
 from jaxmeta.storage import absolute, write_bytes
 
 from ._flags import Call, parse
 from ._folder import Folder, own_recipe
-from ._sources import shown
 
 if TYPE_CHECKING:
     from jaxmeta import FewShotClassifier

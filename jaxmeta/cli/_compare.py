@@ -1,14 +1,13 @@
 """``jaxmeta compare``: runs side by side."""
 
 import json
-import statistics
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from jaxmeta.runs._compare import differing, rate, run_names
 from jaxmeta.runs._json import plain
 from jaxmeta.runs._records import Record, clean, headline, read_record
 from jaxmeta.storage import is_remote, write_whole
@@ -51,45 +50,6 @@ def _compare(
     return 0
 
 
-def run_names(folders: Sequence[Path]) -> list[str]:
-    """What each run is called: its folder's name, with as much of the path as tells it from the others.
-
-    Example:
-      >>> run_names([Path("runs/a"), Path("b"), Path("old/a")])
-      ['runs/a', 'b', 'old/a']
-    """
-    parts = [folder.parts if is_remote(folder) else folder.resolve().parts for folder in folders]
-    names = []
-    for own in parts:
-        others = {other for other in parts if other != own}
-        length = next(n for n in range(1, len(own) + 1) if own[-n:] not in {other[-n:] for other in others})
-        names.append(clean("/".join(own[-length:])))
-    twice = [f"{name} ({names[:i].count(name) + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
-    return twice
-
-
-def differing(records: Sequence[Record]) -> dict[str, list[Any]]:
-    """The arguments, seeds and knobs that are not the same in all runs, ``{name: [a value of each run]}``."""
-    asked = [_asked(record.config) for record in records]
-    names = dict.fromkeys(name for one in asked for name in one)
-    values = {name: [one.get(name) for one in asked] for name in names}
-    return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
-
-
-def _asked(config: dict[str, Any]) -> dict[str, Any]:
-    parts = (config.get(name) for name in ("arguments", "compute"))
-    found: dict[str, Any] = {"seed": config.get("seed")}
-    for part in parts:
-        found |= part if isinstance(part, dict) else {}
-    return found
-
-
-def _rate(record: Record) -> float | None:
-    """The median of tasks per second; without the first interval, which compiled as well."""
-    rates = [row["tasks_per_second"] for row in record.timing if "tasks_per_second" in row]
-    return statistics.median(rates[1:] or rates) if rates else None
-
-
 def _print(names: list[str], records: list[Record], *, as_json: bool) -> None:
     differs = differing(records)
     if as_json:
@@ -110,7 +70,7 @@ def _as_data(name: str, record: Record, differs: dict[str, list[Any]], i: int) -
     made, wanted = record.steps
     about = {"run": name, "folder": str(record.folder), "recipe": record.config.get("recipe")}
     about["arguments"] = {argument: values[i] for argument, values in differs.items()}
-    about |= {"status": record.status, "step": made, "num_steps": wanted, "tasks_per_second": _rate(record)}
+    about |= {"status": record.status, "step": made, "num_steps": wanted, "tasks_per_second": rate(record)}
     return about | {"rows": record.results_rows()}
 
 
@@ -125,9 +85,9 @@ def _table(names: list[str], records: list[Record], differs: dict[str, list[Any]
         table.add_column(title, overflow="fold", no_wrap=number, justify="right" if number else "left")
     for i, (name, record) in enumerate(zip(names, records, strict=True)):
         asked = ["" if values[i] is None else clean(values[i]) for values in differs.values()]
-        rate = "" if (found := _rate(record)) is None else f"{found:,.0f}"
+        speed = "" if (found := rate(record)) is None else f"{found:,.0f}"
         recipe = clean(record.config.get("recipe", "?"))
-        table.add_row(name, recipe, *asked, _steps(record), *(reached[i].get(m, "") for m in metrics), rate)
+        table.add_row(name, recipe, *asked, _steps(record), *(reached[i].get(m, "") for m in metrics), speed)
     return table
 
 

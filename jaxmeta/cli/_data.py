@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
 
+from jaxmeta.datasets._inspect import EPISODE, Found, Source, open_source, read_all, shown, summary
 from jaxmeta.datasets._registry import DATASETS
 from jaxmeta.datasets._registry import fetch as fetch_data
 from jaxmeta.runs._names import near
@@ -15,11 +15,9 @@ from jaxmeta.runs._names import near
 from ._flags import Call, parse
 from ._grid import draw_grid
 from ._plan import size
-from ._sources import Found, Source, open_source, read_all, shown
 
 What = Annotated[str, tyro.conf.Positional]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-EPISODE = 5 + 15  # images of a class that 5 shots and 15 queries take
 MOST = 20  # problems that are told in full
 
 _HELP = """\
@@ -125,7 +123,7 @@ def describe(
         what, data_dir=data_dir, split=split, root=root, allow_shared_classes=allow_shared_classes
     ) as source:
         found = _read(source)
-        about = as_dict(source, found)
+        about = summary(source, found)
     if json:
         print(jsonlib.dumps(about, indent=2))
     else:
@@ -168,27 +166,6 @@ def preview(
 
 
 ACTIONS: dict[str, Callable[..., int]] = {"fetch": fetch, "check": check, "describe": describe, "preview": preview}
-
-
-def as_dict(source: Source, found: Found) -> dict[str, Any]:
-    """Return a source as plain dicts, lists and numbers."""
-    return {
-        "parts": [_part(name, classes) for name, classes in source.parts.items()],
-        "shapes": [{"shape": list(shape), "images": count} for shape, count in found.shapes.most_common()],
-        "bytes": found.bytes,
-        "problems": len(found.odd),
-        "held_out": source.held_out,
-        "shared": source.shared,
-        "notes": source.notes,
-    }
-
-
-def _part(name: str, classes: dict[str, Any]) -> dict[str, Any]:
-    counts = np.array([len(items) for items in classes.values()] or [0])
-    about: dict[str, Any] = {"part": name, "classes": len(classes), "images": int(counts.sum())}
-    about["images_per_class"] = {"min": int(counts.min()), "median": float(np.median(counts)), "max": int(counts.max())}
-    about["classes_large_enough"] = int((counts >= EPISODE).sum())
-    return about | {"episodes": len(classes) >= 5 and int(counts.min()) >= EPISODE}
 
 
 def _read(source: Source) -> Found:

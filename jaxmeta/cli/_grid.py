@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from jaxmeta.datasets._images import resize_array
+from jaxmeta.datasets._inspect import Source, shown
 from jaxmeta.storage import write_whole
-
-from ._sources import Source, shown
 
 TILE, GAP = 84, 4  # pixels
 

@@ -18,13 +18,14 @@ from jaxmeta.runs import Config, _folder, write_config
 from jaxmeta.runs._compute import Compute
 from jaxmeta.runs._config import CONFIG
 from jaxmeta.runs._names import near
+from jaxmeta.runs._row_config import Asked, ask, knobs_of, trained_alike
+from jaxmeta.runs._tables import as_dict, read_row, results, write_table
 from jaxmeta.storage import is_remote
 
 from ._flags import Call, parse
 from ._folder import Folder
-from ._row_config import Asked, ask, knobs_of, trained_alike
 from ._run import DIVERGED, INTERRUPTED, run
-from ._table import as_dict, read_row, results, show_table, write_table
+from ._table import show_table
 
 WIDTH = 132  # of a table that is not cut, where there is no terminal
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from jaxmeta.cli import main
-from jaxmeta.cli._sources import shown
+from jaxmeta.datasets._inspect import shown
 from jaxmeta.datasets._registry import DATASETS
 
 GROCERY = Path(__file__).parents[3] / "shared" / "data" / "grocery"

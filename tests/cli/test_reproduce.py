@@ -12,9 +12,9 @@ import time
 import pytest
 
 from jaxmeta.cli import main
-from jaxmeta.cli._table import read_row, verdict
 from jaxmeta.recipes import TABLES, Figure, Row
 from jaxmeta.runs._machine import commit, hardware
+from jaxmeta.runs._tables import read_row, verdict
 
 TINY = ["reproduce", "sinusoid", "--num-steps", "4", "--test-tasks", "16"]
 pytestmark = pytest.mark.usefixtures("own_cache")

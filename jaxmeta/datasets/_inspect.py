@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmeta import datasets
-from jaxmeta.datasets._class_splits import PARTS, ClassSplit, check_shared, find_parts, split_classes
-from jaxmeta.datasets._files import open_tree
-from jaxmeta.datasets._folder import group
-from jaxmeta.datasets._images import read_image
-from jaxmeta.datasets._registry import DATASETS, folder_path
-from jaxmeta.types import ClassSet
+from ..types import ClassSet
+from ._class_splits import PARTS, ClassSplit, check_shared, find_parts, split_classes
+from ._files import open_tree
+from ._folder import group
+from ._images import read_image
+from ._registry import DATASETS, folder_path, load
 
 MAX_LETTERS = 60  # of a name that is shown
+EPISODE = 5 + 15  # images of a class that 5 shots and 15 queries take
 SKEW = 10  # how many times the smallest class the largest may be before it is mentioned
 
 
@@ -67,7 +67,7 @@ def open_source(
     """Open a folder or zip, if there is one of that name, or else a data set.
 
     Args:
-      what: a path, or a name that `datasets.load` knows.
+      what: a path, or a name that `load` knows.
       data_dir: where a data set's files are.
       split: of a data set; by default its train, val and test, or TFDS's train.
       root: sub-folder of a path.
@@ -103,6 +103,27 @@ def read_all(source: Source, say: Callable[[str], None] = lambda text: None) -> 
                 if image.size and (image == image[:1, :1]).all():
                     odd.append(f"{_called(item, part, name)} has one colour everywhere. Nothing can be seen on it.")
     return Found(shapes, sum(count * int(np.prod(shape)) for shape, count in shapes.items()), odd)
+
+
+def summary(source: Source, found: Found) -> dict[str, Any]:
+    """Return a source as plain dicts, lists and numbers."""
+    return {
+        "parts": [_part(name, classes) for name, classes in source.parts.items()],
+        "shapes": [{"shape": list(shape), "images": count} for shape, count in found.shapes.most_common()],
+        "bytes": found.bytes,
+        "problems": len(found.odd),
+        "held_out": source.held_out,
+        "shared": source.shared,
+        "notes": source.notes,
+    }
+
+
+def _part(name: str, classes: dict[str, Any]) -> dict[str, Any]:
+    counts = np.array([len(items) for items in classes.values()] or [0])
+    about: dict[str, Any] = {"part": name, "classes": len(classes), "images": int(counts.sum())}
+    about["images_per_class"] = {"min": int(counts.min()), "median": float(np.median(counts)), "max": int(counts.max())}
+    about["classes_large_enough"] = int((counts >= EPISODE).sum())
+    return about | {"episodes": len(classes) >= 5 and int(counts.min()) >= EPISODE}
 
 
 def shown(text: str) -> str:
@@ -190,7 +211,7 @@ def _load(name: str, data_dir: str | None, split: str | None) -> Mapping[str, Cl
     known = name in DATASETS
     splits = (split,) if split is not None else PARTS if known else ("train",)
     size = 105 if name == "omniglot" else None
-    return {part: datasets.load(name, part, data_dir=data_dir, size=size) for part in splits}
+    return {part: load(name, part, data_dir=data_dir, size=size) for part in splits}
 
 
 def _of_sets(sets: Mapping[str, ClassSet]) -> Source:

@@ -1,15 +1,14 @@
-"""What the run of a table's row is asked to do, and whether a folder holds that, or what was trained the same way."""
+"""Configure the run of a table's row, and compare the configuration with what a folder holds."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxmeta.arguments import defaults
-from jaxmeta.recipes import RECIPES, Row
-from jaxmeta.runs import Config, _folder, read_config
-from jaxmeta.runs._config import CONFIG
-
-from ._table import run_folder
+from ..arguments import defaults
+from ..recipes import RECIPES, Row
+from . import _folder
+from ._config import CONFIG, Config, read_config
+from ._tables import run_folder
 
 PLACES = {"data_dir", "download"}  # where the data is decides nothing
 
