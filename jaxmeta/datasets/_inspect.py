@@ -63,7 +63,7 @@ def open_source(
     split: str | None = None,
     root: str = "",
     allow_shared_classes: bool = False,
-) -> Generator[Source]:
+) -> Generator[Source, None, None]:
     """Open a folder or zip, if there is one of that name, or else a data set.
 
     Args:
