@@ -311,7 +311,8 @@ def test_divergence_keeps_the_last_good_state(tmp_path, capsys):
 def test_json_has_no_nan_and_no_numpy(tmp_path):
     write_json(tmp_path / "a.json", {"x": [np.float32(np.nan), np.int32(3)], "y": float("inf")})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": [None, 3], "y": None}
-    append(tmp_path / "a.jsonl", {"x": 1}), append(tmp_path / "a.jsonl", {"x": 2})
+    append(tmp_path / "a.jsonl", {"x": 1})
+    append(tmp_path / "a.jsonl", {"x": 2})
     assert (tmp_path / "a.jsonl").read_text() == '{"x": 1}\n{"x": 2}\n'
     assert len(list(tmp_path.iterdir())) == 2
 

@@ -73,7 +73,9 @@ def test_predictions_see_as_many_queries_at_a_time_as_in_the_samplers_tasks():
 def test_features_are_those_of_the_model():
     learner = jm.protonet(PIXELS)
     found = held_out(learner, NOTHING, sampler())
-    features, prototypes = embedding(learner, NOTHING, found)
+    space = embedding(learner, NOTHING, found)
+    assert space is not None
+    features, prototypes = space
     np.testing.assert_allclose(features, 3 * found.task.query.x.reshape(len(features), -1), rtol=1e-6)
     np.testing.assert_allclose(prototypes, 3 * found.task.support.x.reshape(WAYS, -1), rtol=1e-6)
 
