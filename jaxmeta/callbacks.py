@@ -108,7 +108,8 @@ class Logger:
         self._log: Callback | None = None
 
     def __enter__(self) -> "Logger":
-        self._log = self._stack.enter_context(self._open())
+        if self._log is None:  # a call before the block has opened it
+            self._log = self._stack.enter_context(self._open())
         return self
 
     def __exit__(self, *error: Any) -> bool | None:

@@ -293,7 +293,8 @@ def _check_values(name: str, batch: Batch, num_ways: int | None) -> None:
     if width is None or not hasattr(batch.y, "dtype") or not jnp.issubdtype(batch.y.dtype, jnp.integer):
         return
     labels = _visible(batch.y, batch.weight)
-    if labels.size and (labels.min() < 0 or labels.max() >= width):
+    least = -1 if name == "task.support" and (labels >= 0).any() else 0  # -1 marks an unlabelled support example
+    if labels.size and (labels.min() < least or labels.max() >= width):
         source = f"there are {width} outputs" if batch.ways is None else f"`ways` has length {width}"
         raise ValueError(
             f"`{name}.y` has labels from {labels.min()} to {labels.max()}, but {source}: "

@@ -44,8 +44,7 @@ def soft_kmeans(
       loss_fn: as for `maml`.
       unlabelled: ``"query"``: the points that are predicted, all at once. Predictions are then transductive: they
         depend on each other, and `evaluate` says so. ``"support"``: the examples of the support set with the label
-        -1, which refine once, in `adapt`; predictions do not see each other. Hand `init` the sampler of such tasks:
-        a single task with labels below 0 is refused there as malformed.
+        -1, which refine once, in `adapt`; predictions do not see each other.
       num_steps: steps of soft k-means; the paper found no use in more than 1. With 0 it is `protonet`.
       num_ways: the number of classes, for support sets whose `Batch` has no ``ways``.
 

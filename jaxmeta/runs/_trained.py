@@ -95,9 +95,12 @@ def _parameters(learner: MetaLearner, task: Task, path: str) -> Variables:
 def _of_recipe(
     folder: Path, data_dir: str | None, num_steps: int | None, recipe: Recipe | None
 ) -> tuple[MetaLearner, Config]:
+    from ..arguments import arguments_of
+
     e, config = build(folder, data_dir, recipe)
-    if config.task is None:
-        check_data_dir(folder, config, data_dir, "does not say what the run's tasks look like; its data would tell")
+    if config.task is None and "data_dir" in arguments_of(recipe_of(folder, config, recipe)):
+        why = "does not say what the run's tasks look like; its data would tell"
+        check_data_dir(folder, config, data_dir, why, default=True)
     steps = config.num_inner_steps if num_steps is None else num_steps
     config = config._replace(task=config.task or e.example, num_inner_steps=steps)
     if steps is None:
@@ -151,14 +154,21 @@ def recipe_of(folder: Path, config: Config, recipe: Recipe | None = None) -> Rec
     return RECIPES[config.recipe]
 
 
-def check_data_dir(folder: Path, config: Config, data_dir: str | None, why: str) -> None:
+def check_data_dir(folder: Path, config: Config, data_dir: str | None, why: str, *, default: bool = False) -> None:
     """Refuse to open data only because a run folder, which may be a stranger's, names it.
+
+    Args:
+      folder: the run folder.
+      config: its configuration.
+      data_dir: the folder that the caller names.
+      why: the reason for which data would be opened, for the message.
+      default: refuse the default folder too, which a configuration without a name stands for.
 
     Raises:
       ValueError: if the configuration names a data folder, and the caller none.
     """
     named = config.arguments.get("data_dir")
-    if data_dir is None and named is not None:
+    if data_dir is None and (named is not None or default):
         raise ValueError(
             f"`data_dir` is None, and {str(folder / CONFIG)!r} {why}. The folder that it names ({named!r}) is not "
             "opened unasked: pass `data_dir`, the same if you trust it."
