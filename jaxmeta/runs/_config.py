@@ -107,4 +107,6 @@ def _check_types(
         if wrong is None and hint is not dict:
             wrong = complaint(values[name], hint)
         if wrong is not None:
-            raise ValueError(f"{where}: `{name}` must be {wrong}, got {values[name]!r:.100}. Correct the file.")
+            raise ValueError(
+                f"{where}: the field {name!r} must be {wrong}, got {values[name]!r:.100}. Correct the file."
+            )

@@ -250,14 +250,14 @@ def test_no_folder_is_left_by_a_call_that_cannot_run(capsys, tmp_path, monkeypat
     "changes, texts",
     [
         ({"recipe": "sinusoid_mamal"}, ["no recipe", "did you mean 'sinusoid_maml'"]),
-        ({"recipe": ["os.system"]}, ["`recipe` must be"]),
+        ({"recipe": ["os.system"]}, ["the field 'recipe' must be"]),
         ({"recipe": "os:system"}, ["is not imported because a file names it", "--recipe os:system"]),
         ({"arguments": {"num_stepz": 4}}, ["no argument 'num_stepz'", "did you mean 'num_steps'"]),
         ({"arguments": {"num_steps": "4"}}, ["`num_steps` must be a whole number of at least 1, got '4'"]),
         ({"arguments": {"kernel_init": "evil"}}, ["`kernel_init`"]),
         ({"arguments": {"meta_lr": 10**400}}, ["`meta_lr` must be"]),
-        ({"arguments": 3}, ["`arguments` must be an object"]),
-        ({"seed": "x"}, ["`seed` must be a whole number"]),
+        ({"arguments": 3}, ["the field 'arguments' must be an object"]),
+        ({"seed": "x"}, ["the field 'seed' must be a whole number"]),
         ({"format": 99}, ["format 99"]),
     ],
 )
@@ -345,5 +345,5 @@ def test_knobs_of_the_computation(tmp_path, capsys):
     fails(capsys, ["train", *SINE, "--profile", "5"], "`--profile` must be like 100:105", "got '5'")
     assert "skipped_tasks" in (out / "metrics.jsonl").read_text()
     fails(capsys, ["train", *SINE, "--mesh", "task=3"], "`--mesh` is task=3, which does not divide the 25 tasks")
-    fails(capsys, ["train", *SINE, "--mesh", "data=2"], "must be like task=4, got 'data=2'")
+    fails(capsys, ["train", *SINE, "--mesh", "data=2"], "must be like task=4", "got 'data=2'")
     fails(capsys, ["train", *SINE, "--accumulate", "0"], "`--accumulate` must be a whole number of at least 1, got 0")

@@ -51,7 +51,7 @@ def accept(recipe, own, arguments):
 @pytest.mark.parametrize("count", [60, pytest.param(600, marks=pytest.mark.slow)])
 def test_odd_values_are_refused_or_can_be_kept(count, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, "_start", lambda recipe, call: accept(recipe, call, call.arguments))
+    monkeypatch.setattr(train, "_train", accept)
     monkeypatch.setattr(plan, "_plan", accept)
     refused = 0
     for call in cases(count):
