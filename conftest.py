@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections import Counter
 from itertools import count
 from pathlib import Path
 
@@ -23,10 +24,24 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_default_device", jax.devices()[0])  # `mesh="auto"` stays on it
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+QUICK_CASES = 2  # of a parametrised test; `pytest -m slow` runs the others
+
 SHARED_DATA = Path(__file__).resolve().parents[1] / "shared" / "data"
 
 
 MODULES = count(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Leave all but the first cases of a parametrised test to the slow tier."""
+    cases = Counter()
+    for item in items:
+        function, is_case, _ = item.nodeid.partition("[")
+        if is_case and item.get_closest_marker("slow") is None:
+            cases[function] += 1
+            if cases[function] > QUICK_CASES:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True, scope="module")
