@@ -130,7 +130,7 @@ def test_what_cannot_be_written(shelf, monkeypatch, capsys):
     with pytest.raises(ImportError, match="jaxmeta.remote."):
         jm.runs.load("gs://bucket/run")
     assert main(["train", *SINE, "--out", "s3://bucket/run"]) == 2
-    assert "there is no way to s3://. Name a folder of this machine, or one under gs://" in capsys.readouterr().err
+    assert "s3:// is not supported. Name a folder of this machine, or one under gs://" in capsys.readouterr().err
     assert main(["reproduce", "sinusoid", "--out", "shelf://table"]) == 2
     assert "are copied from one another, and not in" in capsys.readouterr().err
     assert main(["train", "--resume", "shelf://nothing"]) == 2
