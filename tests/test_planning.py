@@ -46,7 +46,7 @@ def test_a_single_device_has_nobody_to_talk_to(capsys):
     assert main(["plan", "sinusoid_maml", "--topology", "cpu:1"]) == 0
     assert re.search(r"communication\W+none\b", capsys.readouterr().out)
     assert main(["plan", "sinusoid_maml", "--topology", "cpu:2", "--tasks-per-device", "1", "--fsdp-over", "3"]) == 2
-    assert "`--fsdp-over 3` does not divide the 2 devices" in capsys.readouterr().err
+    assert "`--fsdp-over` is 3, which does not divide the 2 devices" in capsys.readouterr().err
 
 
 def test_groups_of_one_split_nothing():
