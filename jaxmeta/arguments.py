@@ -131,7 +131,7 @@ def check(
       >>> check(sinusoid_maml, {"inner_lr": float("nan")})
       Traceback (most recent call last):
       ...
-      ValueError: `inner_lr` must be a finite number, got nan.
+      ValueError: `inner_lr` must be a finite number greater than 0, got nan.
     """
     known, at = _arguments(recipe), f"{where}: " if where else ""
     for name in arguments:
