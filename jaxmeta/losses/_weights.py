@@ -1,4 +1,4 @@
-"""What a weight means: the weighted mean, and what has weight 0 kept out of values and gradients."""
+"""Weights of examples: take the weighted mean, and keep examples of weight 0 out of values and gradients."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What an environment is: pure functions whose parameters are a pytree, so that a task is an environment.
+"""Environments as pure functions whose parameters are a pytree, so that a task is an environment.
 
 Letters: E episodes, H steps of an episode, O size of an observation, A size of an action.
 """

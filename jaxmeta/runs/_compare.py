@@ -10,7 +10,7 @@ from ._records import Record, clean
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:
-    """What each run is called: its folder's name, with as much of the path as tells it from the others.
+    """Return the name of each run: its folder's, with as much of the path as tells it from the others.
 
     Example:
       >>> run_names([Path("runs/a"), Path("b"), Path("old/a")])

@@ -1,4 +1,4 @@
-"""What one of several processes does for all of them."""
+"""Work that one of several processes does for all of them."""
 
 from collections.abc import Callable
 from typing import TypeVar
