@@ -15,6 +15,6 @@ def trained(e: Experiment, minutes: float, seed: int = 0) -> jm.MetaState:
     late = lambda _: time.process_time() - begin >= 60 * minutes
     state, _ = jm.fit(
         e.learner, e.train, e.optimizer, state, num_steps=e.num_steps, tasks_per_step=e.tasks_per_step,
-        chunk=e.chunk_on(jax.default_backend()), log_every=25, callbacks=[late],
+        chunk=e.chunk, log_every=25, callbacks=[late],
     )  # fmt: skip
     return state

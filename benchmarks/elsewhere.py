@@ -68,7 +68,6 @@ def run(source: str, algorithm: str, data_dir: str, minutes: float, num_steps: i
         tasks=by_split(train=lambda: train, test=lambda: train),
         num_steps=num_steps,
         tasks_per_step=1 if labels else 16,
-        cpu_chunk=1 if algorithm == "maml" else None,
         published="",
     )
     state = trained(e, minutes)

@@ -25,16 +25,15 @@ from jaxmeta.step import draw_tasks
 
 def sampling(data_dir: str, steps: int, turns: int) -> dict:
     e = omniglot_maml_5w1s(data_dir=data_dir)
-    chunk = e.chunk_on(jax.default_backend())
     mesh = jax.make_mesh((os.cpu_count() or 1,), ("task",), axis_types=(AxisType.Auto,))
     state = jm.init(e.learner, e.train, e.optimizer, key=jax.random.key(0))
     state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
-    step = jax.jit(jm.meta_step(e.learner, e.optimizer, chunk=chunk, mesh=mesh), donate_argnums=0)
+    step = jax.jit(jm.meta_step(e.learner, e.optimizer, chunk=e.chunk, mesh=mesh), donate_argnums=0)
     tasks = jax.jit(lambda sampler, state: draw_tasks(sampler, state, e.tasks_per_step))(e.train, state)
     options = {
         "num_steps": steps,
         "tasks_per_step": e.tasks_per_step,
-        "chunk": chunk,
+        "chunk": e.chunk,
         "mesh": mesh,
         "log_every": steps,
     }

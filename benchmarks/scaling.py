@@ -34,7 +34,7 @@ def run(devices: int, processes: int, process: int, port: int, steps: int) -> No
         parallel.start(f"127.0.0.1:{port}", processes, process)
     e, mesh = glyphs_maml(), parallel.make_mesh() if devices * processes > 1 else None
     state = jm.init(e.learner, e.train, e.optimizer, key=jax.random.key(0))
-    options = {"tasks_per_step": TASKS, "chunk": e.chunk_on("cpu"), "mesh": mesh, "log_every": steps}
+    options = {"tasks_per_step": TASKS, "mesh": mesh, "log_every": steps}
     state, _ = jm.fit(e.learner, e.train, e.optimizer, state, num_steps=steps, **options)
     begin = time.perf_counter()
     jm.fit(e.learner, e.train, e.optimizer, state, num_steps=2 * steps, **options)

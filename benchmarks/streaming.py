@@ -27,7 +27,8 @@ from _report import write
 from _timing import alternate
 
 import jaxmeta as jm
-from jaxmeta.recipes import Experiment, omniglot_maml_5w1s, omniglot_protonet_5w1s
+from jaxmeta import runs
+from jaxmeta.recipes import omniglot_maml_5w1s, omniglot_protonet_5w1s
 from jaxmeta.step import draw_tasks
 
 RECIPES = {"protonet": omniglot_protonet_5w1s, "MAML": omniglot_maml_5w1s}
@@ -39,7 +40,7 @@ def omniglot(name: str, data_dir: str, steps: int, turns: int) -> Iterator[dict[
     e = RECIPES[name](data_dir=data_dir)
     samplers = {"device": e.train, "host": on_host(e.train)}
     start = jm.init(e.learner, e.train, e.optimizer, key=jax.random.key(0))
-    states, mesh = dict.fromkeys(samplers, start), mesh_of(e)
+    states, mesh = dict.fromkeys(samplers, start), runs.Compute().mesh_of(e)
 
     def train(where: str, steps: int) -> None:
         state, options = states[where], {"tasks_per_step": e.tasks_per_step, "chunk": e.chunk, "mesh": mesh}
@@ -66,11 +67,6 @@ def on_host(sampler: Any) -> Any:
     """The sampler of the same tasks, streamed."""
     data = jm.ClassSet(*map(np.asarray, (sampler.x, sampler.start, sampler.count)), ())
     return jm.tasks.streamed(data, **sampler.layout._asdict(), rotate=sampler.rotate)
-
-
-def mesh_of(e: Experiment) -> jax.sharding.Mesh | None:
-    """All devices where the recipe differentiates few tasks at a time, as the command line has it."""
-    return None if e.chunk is None else jax.make_mesh((len(jax.devices()),), ("task",))
 
 
 def rates(times: dict[str, dict], num_tasks: int) -> dict[str, Any]:

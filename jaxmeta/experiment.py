@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from .defaults import Auto
 from .types import Batch, Key, MetaLearner, PyTree, Sampler, Task, Variables
 from .validation import check_disjoint
 
@@ -29,8 +30,8 @@ class Experiment(NamedTuple):
       published: the paper's figure and protocol, in words.
       make_learner: ``(num_steps=k) -> MetaLearner`` for learners that adapt by steps, else None.
       test_steps: the inner steps at which the trained learner is measured; the last is the headline.
-      chunk: tasks differentiated at a time, or None for all.
-      cpu_chunk: the same on a CPU, where `chunk` is None: a single task's second derivatives stay in cache there.
+      chunk: tasks differentiated at a time, None for all, or ``"auto"`` for the fastest number on the platform: see
+        `meta_step`.
       log_every: meta-steps between two rows of the log.
       eval_every: meta-steps between two validations, or None.
       eval_tasks: tasks per validation.
@@ -52,8 +53,7 @@ class Experiment(NamedTuple):
     published: str
     make_learner: Callable[..., MetaLearner] | None = None
     test_steps: tuple[int, ...] = ()
-    chunk: int | None = None
-    cpu_chunk: int | None = None
+    chunk: int | Auto | None = "auto"
     log_every: int = 50
     eval_every: int | None = None
     eval_tasks: int = 256
@@ -106,16 +106,6 @@ class Experiment(NamedTuple):
         """The learner of the headline figure: with the last of `test_steps`."""
         steps = self.test_steps[-1:] if self.make_learner else ()
         return self.make_learner(num_steps=steps[0]) if self.make_learner and steps else self.learner
-
-    def chunk_on(self, platform: str) -> int | None:
-        """Return the number of tasks differentiated at a time on ``"cpu"``, ``"tpu"`` ...
-
-        Example:
-          >>> from jaxmeta.recipes import glyphs_maml
-          >>> glyphs_maml().chunk_on("cpu"), glyphs_maml().chunk_on("tpu")
-          (1, None)
-        """
-        return self.cpu_chunk if platform == "cpu" and self.chunk is None else self.chunk
 
 
 def by_split(

@@ -12,7 +12,7 @@ import pytest
 import jaxmeta as jm
 
 PACKAGE = Path(jm.__file__).parent
-MODULES = """experiment losses inner implicit update_rules layers tasks datasets algorithms backbones
+MODULES = """experiment settings losses inner implicit update_rules layers tasks datasets algorithms backbones
     ops plots checkpoint recipes attacks parallel nonfinite planning callbacks runs estimator learner
     models rl testing""".split()
 
@@ -74,7 +74,7 @@ ROOMS = {
     "evaluation": {"types", "losses", "attacks", "parallel", "step", "iterates", "task_programs", "defaults"},
     "forgetting": {"types", "evaluation"},
     "prefetch": {"types", "tasks", "parallel", "step"},
-    "planning": {"types", "step", "parallel"},
+    "planning": {"types", "step", "parallel", "defaults"},
     "callbacks": {"types"},
     "fit": set("types storage callbacks parallel step evaluation prefetch validation defaults".split()),
     "testing": {"types", "losses", "step", "fit", "evaluation"},
@@ -83,12 +83,14 @@ ROOMS = {
     "datasets": {"types", "storage", "validation"},
     "checkpoint": {"types", "storage", "parallel"},
     "plots": {"types", "storage"},
-    "estimator": set("types storage learner models losses algorithms checkpoint datasets recipes runs".split()),
-    "experiment": {"types", "validation"},
+    "estimator": set("types storage learner models losses algorithms checkpoint datasets recipe runs".split()),
+    "experiment": {"types", "validation", "defaults"},
     "arguments": {"_suggest", "experiment"},
+    "recipe": {"_suggest", "arguments", "experiment"},
+    "settings": {"types", "ranges"},
     "ranges": set(),
     "runs": set("_suggest arguments ranges types storage callbacks checkpoint datasets evaluation experiment".split())
-    | {"fit", "parallel", "plots", "recipes", "step", "tasks"},
+    | {"fit", "parallel", "plots", "recipe", "recipes", "step", "tasks", "defaults"},
 }
 
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
 import tyro
 
 from jaxmeta.arguments import check, complaint, flat, grouped, shown
-from jaxmeta.recipes import RECIPES, Recipe, find
+from jaxmeta.recipe import Recipe
+from jaxmeta.recipes import RECIPES, find
 
 DEFAULT = next(iter(RECIPES))
 CONFIG = (tyro.conf.OmitArgPrefixes,)

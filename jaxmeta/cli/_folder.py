@@ -5,7 +5,8 @@ from typing import Annotated
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-from jaxmeta.recipes import Recipe, find
+from jaxmeta.recipe import Recipe
+from jaxmeta.recipes import find
 from jaxmeta.storage import as_path
 
 

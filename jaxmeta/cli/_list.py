@@ -64,7 +64,7 @@ def entries(kind: What) -> list[tuple[str, str]]:
 
 
 def _first_line(thing: object) -> str:
-    from jaxmeta.recipes import Recipe
+    from jaxmeta.recipe import Recipe
 
     about = thing.about if isinstance(thing, Recipe) else inspect.cleandoc(thing.__doc__ or "").partition("\n")[0]
     return about.replace("`", "")

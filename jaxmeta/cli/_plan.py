@@ -12,7 +12,7 @@ from jaxmeta import planning
 from jaxmeta.experiment import Experiment
 from jaxmeta.planning import Collective, Plan
 from jaxmeta.ranges import Tasks
-from jaxmeta.recipes import Recipe
+from jaxmeta.recipe import Recipe
 from jaxmeta.runs._compute import Placement
 from jaxmeta.runs._json import plain
 
@@ -46,14 +46,13 @@ def _plan(recipe: Recipe, call: Flags, arguments: dict[str, Any]) -> int:
     mesh = call.placement.grouped(planning.topology(call.topology))
     name, experiment = recipe.name, recipe(**arguments)
     tasks = _tasks(experiment, call, mesh.size)
-    chunk = call.placement.chunk_of(experiment, mesh.devices.flat[0].platform)
     needs = planning.plan(
         experiment.learner,
         experiment.train,
         experiment.optimizer,
         mesh=mesh,
         tasks_per_step=tasks,
-        chunk=chunk,
+        chunk=experiment.chunk if call.placement.chunk is None else call.placement.chunk,
         shard=call.placement.shard,
     )
     if call.json:

@@ -12,7 +12,7 @@ import tyro
 from jaxmeta import runs
 from jaxmeta.experiment import Experiment
 from jaxmeta.ranges import Count, NotNegative, Seed
-from jaxmeta.recipes import Recipe
+from jaxmeta.recipe import Recipe
 from jaxmeta.runs import Compute
 from jaxmeta.runs import _folder as files
 from jaxmeta.runs._callbacks import Log

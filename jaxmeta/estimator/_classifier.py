@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from jaxmeta.algorithms import protonet
 from jaxmeta.models import identity
-from jaxmeta.recipes import Recipe
+from jaxmeta.recipe import Recipe
 from jaxmeta.types import MetaLearner
 
 from . import _files

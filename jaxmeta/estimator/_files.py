@@ -14,7 +14,7 @@ import numpy as np
 from jaxmeta import checkpoint, runs
 from jaxmeta.datasets._images import check_memory
 from jaxmeta.learner import predict_rows
-from jaxmeta.recipes import Recipe
+from jaxmeta.recipe import Recipe
 from jaxmeta.runs import Config, Trained, write_config
 from jaxmeta.storage import as_path, new_folder, size_of, write_bytes, write_whole
 from jaxmeta.types import MetaLearner, Task

@@ -14,7 +14,7 @@ from jaxmeta.algorithms import r2d2
 from jaxmeta.learner import predict_rows
 from jaxmeta.losses import Gaussian, mse
 from jaxmeta.models import identity
-from jaxmeta.recipes import Recipe
+from jaxmeta.recipe import Recipe
 from jaxmeta.types import Batch, MetaLearner, Variables
 
 from . import _files

@@ -8,6 +8,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from ..defaults import Auto
 from ..parallel import Rule, auto_mesh, layout
 from ..step import as_sampler, draw_tasks, init, meta_step
 from ..types import MetaLearner, MetaState, PyTree, Sampler
@@ -76,7 +77,7 @@ def plan(
     *,
     mesh: Mesh,
     tasks_per_step: int,
-    chunk: int | None = None,
+    chunk: int | Auto | None = "auto",
     shard: Rule | None = None,
 ) -> Plan:
     """Compile a meta-step, sampling included, for a mesh of devices that need not be there.
@@ -87,7 +88,7 @@ def plan(
       learner, sampler, optimizer: see `meta_step`; the sampler's arrays may be `jax.ShapeDtypeStruct`.
       mesh: devices with an axis ``"task"``: see `topology`.
       tasks_per_step: tasks in a batch, over all devices.
-      chunk: tasks differentiated at a time on each device.
+      chunk: tasks differentiated at a time on each device: see `meta_step`.
       shard: the layout of the state on the mesh, such as `parallel.fsdp()`; replicated by default.
 
     Raises:

@@ -5,13 +5,14 @@ table, ``omniglot_maml_20w1s``, is the paper's recipe with the values of that ro
 the paper's figures.
 """
 
+from .._suggest import near
 from ..experiment import Experiment as Experiment
 from ..experiment import by_split as by_split
 from ..experiment import by_steps as by_steps
 from ..experiment import nearest_neighbour as nearest_neighbour
+from ..recipe import Recipe, import_own, recipe
 from ._characters import characters
 from ._curves import curves
-from ._figures import Figure, Row
 from ._glyphs_maml import glyphs_maml
 from ._omniglot_anil import omniglot_anil
 from ._omniglot_imaml import omniglot_imaml
@@ -25,9 +26,8 @@ from ._omniglot_relation import omniglot_relation
 from ._omniglot_reptile import omniglot_reptile
 from ._photographs import photographs
 from ._quadratics import quadratics
-from ._recipe import Recipe, find, recipe
 from ._sinusoid_maml import sinusoid_maml
-from ._tables import TABLES
+from ._tables import TABLES, Figure, Row, as_recipe
 
 _RECIPES = (
     glyphs_maml, characters, curves, quadratics, sinusoid_maml, photographs,
@@ -35,7 +35,7 @@ _RECIPES = (
     omniglot_maml_plus_plus, omniglot_anil, omniglot_imaml, omniglot_r2d2,
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
-RECIPES |= {row.name: Recipe.of_row(RECIPES[row.recipe], row) for row in TABLES["omniglot"]}
+RECIPES |= {row.name: as_recipe(row, RECIPES[row.recipe]) for row in TABLES["omniglot"]}
 
 __all__ = [
     "RECIPES", "TABLES", "Recipe", "recipe", "find", "Figure", "Row",
@@ -50,3 +50,26 @@ def __getattr__(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def find(name: str) -> Recipe:
+    """Return a recipe by its name, or import a function of your own as one.
+
+    Args:
+      name: a name in `RECIPES`, a function in a file, ``"my_file.py:my_experiment"``, or in a module that Python finds,
+        ``"package.module:my_experiment"``. Files and modules are imported, so that their code runs.
+
+    Raises:
+      ValueError: if there is no such recipe, file, module or function, or if the function is no recipe: an argument has
+        no type, or it does not return an `Experiment`.
+
+    Example:
+      >>> find("sinusoid_maml")
+      Recipe('sinusoid_maml')
+    """
+    if ":" in name:
+        return import_own(name)
+    if name not in RECIPES:
+        hint = " A recipe of your own is named my_file.py:my_function." if name.endswith(".py") else ""
+        raise ValueError(f"there is no recipe {name!r}; {near(name, RECIPES)} See `jaxmeta list recipes`.{hint}")
+    return RECIPES[name]

@@ -12,9 +12,9 @@ import jaxmeta as jm
 
 from ..experiment import Experiment, by_split, by_steps
 from ..ranges import Count, Examples, Positive, Tasks, Ways
+from ..recipe import recipe
+from ..settings import Convolutions, Memory
 from ..types import ClassSet, MetaLearner, Sampler
-from ._recipe import recipe
-from ._settings import Convolutions, Memory
 
 Split = Literal["train", "test"]
 
@@ -143,7 +143,6 @@ def characters(
         tasks_per_step=per_step if tasks_per_step is None else tasks_per_step,
         make_learner=by_steps(partial(reptile, model)) if is_reptile else None,
         test_steps=(8,) if is_reptile else (),
-        cpu_chunk=1 if moves and algorithm != "anil" else None,  # anil's convolutions are shared by the tasks
         log_every=25,
         test_tasks=test_tasks,
         published="none; one network and protocol for all algorithms",

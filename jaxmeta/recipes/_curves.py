@@ -10,9 +10,9 @@ import jaxmeta as jm
 
 from ..experiment import Experiment, by_split, by_steps
 from ..ranges import InnerSteps, Width
+from ..recipe import recipe
+from ..settings import Memory, Outer, Points, Precision
 from ..types import MetaLearner, Model, Sampler
-from ._recipe import recipe
-from ._settings import Memory, Outer, Points, Precision
 
 # Algorithms that move the weights of a network with an output, that read its features, and that read the points.
 BY_STEPS: dict[str, Callable[..., MetaLearner]] = {

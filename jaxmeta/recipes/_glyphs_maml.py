@@ -6,9 +6,9 @@ import jaxmeta as jm
 
 from ..experiment import Experiment, by_split, by_steps
 from ..ranges import NotNegative
+from ..recipe import recipe
+from ..settings import Convolutions, Episodes, Inner, Memory, Outer
 from ..types import Sampler
-from ._recipe import recipe
-from ._settings import Convolutions, Episodes, Inner, Memory, Outer
 
 
 @recipe
@@ -54,7 +54,6 @@ def glyphs_maml(
         ),
         num_steps=outer.num_steps,
         tasks_per_step=outer.tasks_per_step,
-        cpu_chunk=1,
         log_every=25,
         eval_every=max(outer.num_steps // 4, 1),
         eval_tasks=outer.test_tasks,  # as many as in the final measurement: one compilation serves both

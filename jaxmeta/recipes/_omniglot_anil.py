@@ -5,8 +5,9 @@ import optax
 import jaxmeta as jm
 
 from ..experiment import Experiment, by_steps
-from ._recipe import recipe
-from ._settings import Convolutions, Inner, Memory, Omniglot, Outer
+from ..recipe import recipe
+from ..settings import Convolutions, Inner, Memory, Outer
+from ._omniglot import Omniglot
 
 
 @recipe

@@ -6,8 +6,9 @@ import jaxmeta as jm
 
 from ..experiment import Experiment, by_steps
 from ..ranges import InnerSteps, Positive
-from ._recipe import recipe
-from ._settings import Convolutions, Inner, Omniglot, Outer
+from ..recipe import recipe
+from ..settings import Convolutions, Inner, Outer
+from ._omniglot import Omniglot
 
 
 @recipe
@@ -44,7 +45,6 @@ def omniglot_imaml(
         ),
         make_learner=by_steps(descend),
         test_steps=(inner.num_test_steps,),
-        cpu_chunk=1,
         optimizer=optax.adam(outer.meta_lr, eps=1e-3),
         rotate="draw",
         row="omniglot_imaml",

@@ -7,8 +7,9 @@ import optax
 import jaxmeta as jm
 
 from ..experiment import Experiment, by_steps
-from ._recipe import recipe
-from ._settings import Convolutions, Inner, Memory, Omniglot, Outer
+from ..recipe import recipe
+from ..settings import Convolutions, Inner, Memory, Outer
+from ._omniglot import Omniglot
 
 
 @recipe
@@ -62,7 +63,6 @@ def omniglot_maml(
         learner=make(num_steps=inner.num_inner_steps),
         make_learner=make,
         test_steps=inner.test_steps,
-        cpu_chunk=1,
         optimizer=optax.adam(cosine if schedule == "cosine" else outer.meta_lr),
         rotate="draw",
         row=f"omniglot_{'fo' * first_order}maml{'_mlp' * (network == 'mlp')}",

@@ -6,8 +6,9 @@ import jaxmeta as jm
 
 from ..experiment import Experiment
 from ..ranges import InnerSteps, Positive, Whole
-from ._recipe import recipe
-from ._settings import Convolutions, Omniglot, Outer
+from ..recipe import recipe
+from ..settings import Convolutions, Outer
+from ._omniglot import Omniglot
 
 
 @recipe
@@ -39,7 +40,6 @@ def omniglot_maml_plus_plus(
             jm.from_linen(net.conv4(data.num_ways, pool="max"), norm="running"), jm.losses.cross_entropy,
             inner_lr=inner_lr, num_steps=num_inner_steps, multi_step_until=multi_step_until,
         ),
-        cpu_chunk=1,
         optimizer=optax.adam(optax.cosine_decay_schedule(outer.meta_lr, outer.num_steps, alpha=0.01)),
         rotate="extra",
         row="omniglot_maml_plus_plus",

@@ -6,8 +6,9 @@ import jaxmeta as jm
 
 from ..experiment import Experiment
 from ..ranges import Positive
-from ._recipe import recipe
-from ._settings import Embedding, Halving, Omniglot
+from ..recipe import recipe
+from ..settings import Embedding, Halving
+from ._omniglot import Omniglot
 
 
 @recipe

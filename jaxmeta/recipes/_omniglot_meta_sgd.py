@@ -6,8 +6,9 @@ import jaxmeta as jm
 
 from ..experiment import Experiment
 from ..ranges import InnerSteps, Positive
-from ._recipe import recipe
-from ._settings import Convolutions, Memory, Omniglot, Outer
+from ..recipe import recipe
+from ..settings import Convolutions, Memory, Outer
+from ._omniglot import Omniglot
 
 
 @recipe
@@ -38,7 +39,6 @@ def omniglot_meta_sgd(
             jm.from_linen(net.conv4(data.num_ways)), jm.losses.cross_entropy,
             init_lr=(min_init_lr, max_init_lr), num_steps=num_inner_steps, remat=memory.remat,
         ),
-        cpu_chunk=1,
         optimizer=optax.adam(outer.meta_lr),
         rotate="draw",
         row="omniglot_meta_sgd",

@@ -8,8 +8,9 @@ import jaxmeta as jm
 
 from ..experiment import Experiment
 from ..ranges import Ways
-from ._recipe import recipe
-from ._settings import Embedding, Halving, Omniglot
+from ..recipe import recipe
+from ..settings import Embedding, Halving
+from ._omniglot import Omniglot
 
 
 @recipe

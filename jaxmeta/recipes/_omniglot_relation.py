@@ -6,9 +6,10 @@ import jaxmeta as jm
 
 from ..experiment import Experiment
 from ..ranges import Positive
-from ._recipe import recipe
+from ..recipe import recipe
+from ..settings import Convolutions, Halving
+from ._omniglot import Omniglot
 from ._relation_network import Judge, Maps
-from ._settings import Convolutions, Halving, Omniglot
 
 
 @recipe

@@ -8,8 +8,9 @@ import jaxmeta as jm
 
 from ..experiment import Experiment, by_steps
 from ..ranges import Examples
-from ._recipe import recipe
-from ._settings import Convolutions, Inner, Omniglot, Outer
+from ..recipe import recipe
+from ..settings import Convolutions, Inner, Outer
+from ._omniglot import Omniglot
 
 
 @recipe
@@ -54,7 +55,6 @@ def omniglot_reptile(
         learner=make(inner.num_inner_steps, batch_size),
         make_learner=by_steps(make),
         test_steps=(inner.num_test_steps,),
-        cpu_chunk=1,
         optimizer=optax.sgd(optax.linear_schedule(outer.meta_lr, 0.0, outer.num_steps)),
         train={"num_shots": num_train_shots},
         rotate="extra",

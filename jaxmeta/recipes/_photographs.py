@@ -14,10 +14,10 @@ from ..datasets._class_splits import explain
 from ..datasets._registry import folder_path
 from ..experiment import Experiment, by_split, by_steps
 from ..ranges import Count, Examples, InnerSteps, NotNegative, OpenShare, Pixels, PositiveShare, Share, Tasks, Ways
+from ..recipe import recipe
+from ..settings import Convolutions, Episodes, Memory, Outer
 from ..types import ClassSet, MetaLearner, Model, Sampler
-from ._photograph_figures import published
-from ._recipe import recipe
-from ._settings import Convolutions, Episodes, Memory, Outer
+from ._tables import published_photographs
 
 # Algorithms that move the weights of a network with a head, that read its features, and that learn a classifier of all
 # training classes first.
@@ -161,12 +161,11 @@ def photographs(
         ),
         num_steps=outer.num_steps,
         tasks_per_step=outer.tasks_per_step,
-        cpu_chunk=1 if moves and algorithm != "anil" else None,
         log_every=25,
         eval_every=eval_every,
         eval_tasks=eval_tasks,
         test_tasks=outer.test_tasks,
-        published=published(dataset, backbone, algorithm, episodes.size),
+        published=published_photographs(dataset, backbone, algorithm, episodes.size),
         allow_shared_classes=allow_shared_classes,
         note=lambda: explain(Path(data_dir), "data_dir", by_name) if dataset == "folder" and data_dir else "",
     )

@@ -13,9 +13,9 @@ import jaxmeta as jm
 
 from ..experiment import Experiment, by_split
 from ..ranges import Dims, InnerSteps
+from ..recipe import recipe
+from ..settings import Memory, Outer
 from ..types import Model
-from ._recipe import recipe
-from ._settings import Memory, Outer
 
 
 @recipe

@@ -9,8 +9,8 @@ import jaxmeta as jm
 
 from ..experiment import Experiment, by_split, by_steps
 from ..ranges import Width
-from ._recipe import recipe
-from ._settings import Inner, Memory, Outer, Points, Precision
+from ..recipe import recipe
+from ..settings import Inner, Memory, Outer, Points, Precision
 
 
 @recipe

@@ -1,111 +1,132 @@
-"""Rows of papers' tables, as data: a row has a name, a recipe, the values that differ, and the paper's figure."""
+"""Figures that papers report, and rows of their tables, from ``tables.toml`` and ``photographs.toml``."""
 
-from collections.abc import Mapping
-from typing import Any
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
-from ._figures import Figure, Row, queries_as_shots, rows
+from ..models import Norm
+from ..recipe import Recipe
 
-_MAML = Figure("", "MAML paper, table 1", num_tasks=600, norm="transductive")
-_FOMAML = Figure("", "Reptile paper", norm="transductive", known="quoted")
-_REPTILE = Figure("", "Reptile paper", num_tasks=10_000, norm="support", known="quoted")
-_PROTONET = Figure("", "ProtoNet paper, table 1", num_tasks=1_000, norm="running")
-_MATCHING = Figure("", "table 1 of the MAML and ProtoNet papers", known="quoted")
-_RELATION = Figure("", "relation networks paper", norm="transductive", known="quoted")
-_META_SGD = Figure("", "Meta-SGD paper", known="quoted")
-_MAML_PLUS_PLUS = Figure("", "MAML++ paper", num_tasks=600, known="quoted")
-_ANIL = Figure("", "ANIL paper, table 2")
-_IMAML = Figure("", "iMAML paper, gradient descent", num_tasks=600, norm="transductive", known="quoted")
-_R2D2 = Figure("", "R2-D2 paper", num_tasks=10_000, known="memory")
-_SINUSOID = Figure("", "MAML paper, section 5.1", known="quoted", metric="mse")
-
-_REPTILE_20 = {"num_steps": 200_000, "inner_lr": 5e-4, "num_inner_steps": 10, "batch_size": 20, "test_batch_size": 10}
-_RELATION_QUERIES = {(5, 1): 19, (5, 5): 15, (20, 1): 10, (20, 5): 5}  # per class, so that a step's pairs stay few
-
-
-def _maml(ways: int, shots: int) -> Mapping[str, Any]:
-    size = {"tasks_per_step": 16, "num_inner_steps": 5} if ways == 20 else {}
-    return {**queries_as_shots(ways, shots), **size}
-
-
-def _meta_sgd(ways: int, shots: int) -> Mapping[str, Any]:
-    return {**queries_as_shots(ways, shots), **({"tasks_per_step": 16} if ways == 20 else {})}
-
-
-def _reptile(ways: int, shots: int) -> Mapping[str, Any]:
-    return _REPTILE_20 if ways == 20 else {}
-
-
-def _relation(ways: int, shots: int) -> Mapping[str, Any]:
-    return {"num_queries": _RELATION_QUERIES[ways, shots], "num_test_queries": _RELATION_QUERIES[ways, shots]}
-
-
-def _reptile_1_shot(ways: int, shots: int) -> str:
-    return f"omniglot_reptile_{ways}w1s"
-
-
-_PAPERS: dict[str, tuple[Row, ...]] = {
-    "omniglot_maml": (
-        *rows("omniglot_maml", _MAML,
-              {"5w1s": "98.7 ± 0.4", "5w5s": "99.9 ± 0.1", "20w1s": "95.8 ± 0.3", "20w5s": "98.9 ± 0.2"}, _maml),
-        *rows("omniglot_maml_mlp", _MAML, {"5w1s": "89.7 ± 1.1", "5w5s": "97.5 ± 0.6"},
-              lambda ways, shots: {**_maml(ways, shots), "network": "mlp"},
-              recipe="omniglot_maml", title="perceptron, {}"),
-        *rows("omniglot_fomaml", _FOMAML,
-              {"5w1s": "98.3 ± 0.5", "5w5s": "99.2 ± 0.2", "20w1s": "89.4 ± 0.5", "20w5s": "97.9 ± 0.1"},
-              lambda ways, shots: {**_maml(ways, shots), "first_order": True},
-              recipe="omniglot_maml", title="first-order, {}"),
-    ),
-    "omniglot_reptile": (
-        *rows("omniglot_reptile", _REPTILE,
-              {"5w1s": "95.39 ± 0.09", "5w5s": "98.90 ± 0.10", "20w1s": "88.14 ± 0.15", "20w5s": "96.65 ± 0.33"},
-              _reptile, trained_as=_reptile_1_shot),
-        *rows("omniglot_reptile_transductive", _REPTILE._replace(norm="transductive"),
-              {"5w1s": "97.68 ± 0.04", "5w5s": "99.48 ± 0.06", "20w1s": "89.43 ± 0.14", "20w5s": "97.12 ± 0.32"},
-              lambda ways, shots: {**_reptile(ways, shots), "norm": "transductive"},
-              recipe="omniglot_reptile", title="with transduction, {}", trained_as=_reptile_1_shot),
-    ),
-    "omniglot_protonet": rows(
-        "omniglot_protonet", _PROTONET, {"5w1s": "98.8", "5w5s": "99.7", "20w1s": "96.0", "20w5s": "98.9"},
-        title="{}, trained on 60 ways", trained_as=lambda ways, shots: f"omniglot_protonet_5w{shots}s",
-    ),
-    "omniglot_matching": rows(
-        "omniglot_matching", _MATCHING, {"5w1s": "98.1", "5w5s": "98.9", "20w1s": "93.8", "20w5s": "98.5"}
-    ),
-    "omniglot_relation": rows(
-        "omniglot_relation", _RELATION,
-        {"5w1s": "99.6 ± 0.2", "5w5s": "99.8 ± 0.1", "20w1s": "97.6 ± 0.2", "20w5s": "99.1 ± 0.1"}, _relation,
-    ),
-    "omniglot_meta_sgd": (
-        *rows("omniglot_meta_sgd", _META_SGD, {"5w1s": "99.53 ± 0.26", "5w5s": "99.93 ± 0.09"}, _meta_sgd),
-        *rows("omniglot_meta_sgd", _META_SGD._replace(known="memory"),
-              {"20w1s": "95.93 ± 0.38", "20w5s": "98.97 ± 0.19"}, _meta_sgd),
-    ),
-    "omniglot_maml_plus_plus": (
-        *rows("omniglot_maml_plus_plus", _MAML_PLUS_PLUS, {"5w1s": "99.47", "5w5s": "99.93"}),
-        *rows("omniglot_maml_plus_plus", _MAML_PLUS_PLUS._replace(known="memory"),
-              {"20w1s": "97.65 ± 0.05", "20w5s": "99.33 ± 0.03"}),
-    ),
-    "omniglot_anil": rows("omniglot_anil", _ANIL, {"20w1s": "96.2 ± 0.5", "20w5s": "98.0 ± 0.3"}, queries_as_shots),
-    "omniglot_imaml": rows(
-        "omniglot_imaml", _IMAML, {"5w1s": "99.16", "5w5s": "99.67", "20w1s": "94.46", "20w5s": "98.69"},
-        queries_as_shots,
-    ),
-    "omniglot_r2d2": rows(
-        "omniglot_r2d2", _R2D2, {"5w1s": "98.9", "5w5s": "99.7", "20w1s": "96.2", "20w5s": "99.2"},
-        title="{}, trained on 60 ways", trained_as=lambda ways, shots: "omniglot_r2d2_5w1s",
-    ),
-}  # fmt: skip
-
-TABLES: dict[str, tuple[Row, ...]] = {
-    "omniglot": tuple(row for table in _PAPERS.values() for row in table),
-    **_PAPERS,
-    "sinusoid": (
-        Row("sinusoid_maml", "sinusoid_maml", _SINUSOID._replace(value="0.67"), title="5-shot", at="after 1 step"),
-        Row("sinusoid_maml", "sinusoid_maml", _SINUSOID._replace(value="0.35"), title="5-shot", at="after 10 steps"),
-    ),
+_NORMS = {
+    "transductive": "transductive BatchNorm",
+    "support": "BatchNorm of the support set",
+    "running": "BatchNorm with running averages",
 }
+_KNOWN = {"read": "", "quoted": "as quoted elsewhere", "memory": "from memory, unverified"}
 
+
+class Figure(NamedTuple):
+    """A figure of a paper.
+
+    Attributes:
+      value: the figure as printed, in percent or as an error: ``"98.7 ± 0.4"``, or without an interval.
+      source: the paper, and the place in it.
+      num_tasks: held-out tasks that it is a mean of, or None where that is unknown.
+      norm: the statistics of BatchNorm in the measurement, or None where they are unknown.
+      known: ``"read"`` in the paper, ``"quoted"`` by somebody else, or from ``"memory"`` and thus no mark to pass.
+      metric: ``"accuracy"``, in percent, or ``"mse"``.
+
+    Example:
+      >>> figure = Figure("98.7 ± 0.4", "MAML paper, table 1", 600, "transductive")
+      >>> str(figure)
+      '98.7 ± 0.4 % (600 tasks; transductive BatchNorm; MAML paper, table 1)'
+      >>> figure.mean, figure.ci95
+      (98.7, 0.4)
+    """
+
+    value: str
+    source: str
+    num_tasks: int | None = None
+    norm: Norm | None = None
+    known: Literal["read", "quoted", "memory"] = "read"
+    metric: Literal["accuracy", "mse"] = "accuracy"
+
+    @property
+    def mean(self) -> float:
+        """The figure without its interval."""
+        return float(self.value.partition("±")[0])
+
+    @property
+    def ci95(self) -> float | None:
+        """Half of the interval's width, or None."""
+        interval = self.value.partition("±")[2]
+        return float(interval) if interval else None
+
+    @property
+    def short(self) -> str:
+        """The figure with its unit."""
+        return f"{self.value} %" if self.metric == "accuracy" else self.value
+
+    def __str__(self) -> str:
+        tasks = "" if self.num_tasks is None else f"{self.num_tasks:,} tasks"
+        about = [tasks, _NORMS.get(self.norm or "", ""), self.source, _KNOWN[self.known]]
+        return f"{self.short} ({'; '.join(text for text in about if text)})"
+
+
+class Row(NamedTuple):
+    """A row of a paper's table.
+
+    Attributes:
+      name: name of the row, and of its run; rows of one name share their run.
+      recipe: name of the recipe in `RECIPES`.
+      figure: the paper's figure.
+      values: arguments of the recipe that differ from its defaults.
+      title: the row in words, ``"20-way 1-shot"``.
+      at: name of the measurement in the results, ``"after 1 step"``; None is the headline.
+      trained_as: name of the row that shares its training with this one: only the measurements differ.
+    """
+
+    name: str
+    recipe: str
+    figure: Figure
+    values: Mapping[str, Any] = MappingProxyType({})
+    title: str = ""
+    at: str | None = None
+    trained_as: str | None = None
+
+
+def as_recipe(row: Row, recipe: Recipe) -> Recipe:
+    """Return the recipe of a row: the paper's, by the row's name and with its values."""
+    head = recipe.about.partition(".")[0]
+    return Recipe(recipe.function, row.name, row.values, f"{head}, {row.title}. Published: {row.figure.short}.")
+
+
+def _read(file: str) -> dict[str, list[dict[str, Any]]]:
+    return tomllib.loads(Path(__file__).with_name(file).read_text(encoding="utf-8"))
+
+
+def _rows(group: dict[str, Any]) -> Iterator[Row]:
+    about = {field: group[field] for field in Figure._fields if field in group}
+    for row in group["rows"]:
+        values, title = group.get("values", {}) | row.get("values", {}), group.get("title", "{}")
+        if size := re.search(r"_(\d+)w(\d+)s$", row["name"]):
+            ways, shots = map(int, size.groups())
+            values, title = {"num_ways": ways, "num_shots": shots} | values, title.format(f"{ways}-way {shots}-shot")
+        figure = Figure(value=row["figure"], **about)
+        yield Row(row["name"], group["recipe"], figure, values, title, row.get("at"), row.get("trained_as"))
+
+
+def _photographs() -> Iterator[tuple[str, Figure]]:
+    for group in _read("photographs.toml")["sources"]:
+        about = {field: group[field] for field in Figure._fields if field in group}
+        for name, values in group["figures"].items():
+            for size, value in zip(("5w1s", "5w5s"), values, strict=True):
+                if value:
+                    yield f"{name} {size}", Figure(value=value, **about)
+
+
+_PAPERS = {
+    paper: tuple(row for group in groups for row in _rows(group)) for paper, groups in _read("tables.toml").items()
+}
+TABLES: dict[str, tuple[Row, ...]] = {
+    "omniglot": tuple(row for paper in _PAPERS for row in _PAPERS[paper] if paper.startswith("omniglot_")),
+    **_PAPERS,
+}
 _FIGURES = {row.name: row.figure for row in TABLES["omniglot"]}
+PHOTOGRAPHS = dict(_photographs())
 
 
 def published(name: str) -> str:
@@ -116,3 +137,19 @@ def published(name: str) -> str:
       'none; there is no figure for omniglot_maml_7w1s'
     """
     return str(_FIGURES[name]) if name in _FIGURES else f"none; there is no figure for {name}"
+
+
+def published_photographs(dataset: str, backbone: str, algorithm: str, size: str) -> str:
+    """Return the ``published`` text of an experiment on photographs.
+
+    Example:
+      >>> published_photographs("cub", "conv4", "protonet", "5w5s")
+      '70.77 % (Chen et al. 2019)'
+      >>> published_photographs("cub", "conv4", "protonet", "5w2s")
+      'none; there is no figure for protonet with conv4 on cub, 5w2s'
+    """
+    if dataset in ("folder", "grocery"):
+        return "none; these photographs and this split have no published figure"
+    name = f"{dataset} {backbone} {algorithm} {size}"
+    missing = f"none; there is no figure for {algorithm} with {backbone} on {dataset}, {size}"
+    return str(PHOTOGRAPHS[name]) if name in PHOTOGRAPHS else missing

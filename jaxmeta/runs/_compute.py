@@ -10,6 +10,7 @@ import jax
 import optax
 
 from .. import parallel
+from ..defaults import chosen_mesh
 from ..experiment import Experiment
 from ..fit import Profile
 from ..ranges import Count, Positive, Whole
@@ -25,7 +26,8 @@ class Placement:
     fsdp_over: Count | None = None
     """the same, over groups of so many neighbouring devices, each with a copy of all"""
     chunk: Count | None = None
-    """tasks that a device differentiates at a time; by default the recipe's number for such devices"""
+    """tasks that a device differentiates at a time; by default one on a CPU where kernels of convolutions adapt, else
+    all"""
 
     @property
     def shard(self) -> parallel.Rule | None:
@@ -42,10 +44,6 @@ class Placement:
                 "tasks of a step. Change one of them."
             )
         return parallel.in_groups(list(mesh.devices.flat), self.fsdp_over)
-
-    def chunk_of(self, e: Experiment, platform: str) -> int | None:
-        """Return the number of tasks differentiated at a time."""
-        return e.chunk_on(platform) if self.chunk is None else self.chunk
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,11 @@ class Compute(Placement):
                 f"`tasks_per_step` is {e.tasks_per_step}, which {devices} devices cannot share evenly. Choose a "
                 "multiple."
             )
-        shared_kernels = jax.default_backend() == "cpu" and e.chunk_on("cpu") is None  # are fastest in one piece there
-        alone = self.fsdp_over is None and (size == 1 or (shared_kernels and not self.fsdp))
-        return None if alone and jax.process_count() == 1 else self.grouped(parallel.make_mesh(size))
+        if jax.process_count() > 1 or self.fsdp_over is not None or (self.fsdp and size > 1):
+            return self.grouped(parallel.make_mesh(size))
+        task = e.example
+        meta = jax.eval_shape(e.learner.init, jax.random.key(0), task)
+        return chosen_mesh("auto", e.tasks_per_step, e.learner, meta, task)
 
     def profile_in(self, folder: Path) -> Profile | None:
         """Return the steps to trace, and the folder for the trace."""
@@ -133,7 +133,7 @@ class Compute(Placement):
             optimizer = optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)
         if self.accumulate != 1:
             optimizer = optax.MultiSteps(optimizer, self.accumulate).gradient_transformation()
-        return e._replace(optimizer=optimizer, chunk=self.chunk_of(e, jax.default_backend()))
+        return e._replace(optimizer=optimizer, chunk=e.chunk if self.chunk is None else self.chunk)
 
 
 def check_number(

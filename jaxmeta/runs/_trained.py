@@ -9,7 +9,7 @@ import jax
 
 from .. import checkpoint
 from ..experiment import Experiment
-from ..recipes import Recipe
+from ..recipe import Recipe
 from ..storage import as_path
 from ..types import MetaLearner, Task, Variables
 from ._config import CONFIG, PARAMS, Config, read_config

@@ -14,8 +14,9 @@ import jaxmeta as jm
 from jaxmeta.datasets._published import class_names
 from jaxmeta.datasets._registry import DATASETS
 from jaxmeta.recipes import photographs
-from jaxmeta.recipes._photograph_figures import FIGURES, published
 from jaxmeta.recipes._photographs import Algorithm
+from jaxmeta.recipes._tables import PHOTOGRAPHS as FIGURES
+from jaxmeta.recipes._tables import published_photographs as published
 from jaxmeta.tasks._augmented import Augmented
 
 GROCERY = Path(__file__).parents[3] / "shared" / "data" / "grocery"

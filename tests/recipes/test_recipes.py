@@ -14,7 +14,8 @@ import pytest
 import jaxmeta as jm
 from jaxmeta.arguments import MISSING, arguments_of
 from jaxmeta.recipes import RECIPES, Experiment, nearest_neighbour
-from jaxmeta.recipes._settings import Convolutions, Episodes, Halving, Inner, Memory, Omniglot, Outer, Points, Precision
+from jaxmeta.recipes._omniglot import Omniglot
+from jaxmeta.settings import Convolutions, Episodes, Halving, Inner, Memory, Outer, Points, Precision
 
 OMNIGLOT = Path(__file__).parents[3] / "shared" / "data" / "omniglot"
 needs_omniglot = pytest.mark.skipif(not OMNIGLOT.is_dir(), reason=f"needs the official Omniglot zips in {OMNIGLOT}")

@@ -9,7 +9,8 @@ import pytest
 
 import jaxmeta as jm
 from jaxmeta import arguments
-from jaxmeta.recipes import RECIPES, TABLES, Figure, Recipe, Row
+from jaxmeta.recipes import RECIPES, TABLES, Figure, Row
+from jaxmeta.recipes._tables import as_recipe
 
 ROWS = {row.name: row for row in TABLES["omniglot"]}
 
@@ -140,7 +141,7 @@ def test_validation_is_there_on_request():
 
 def test_a_default_that_is_no_argument_is_refused():
     with pytest.raises(ValueError, match="x: there is no argument 'num_wayz'; did you mean 'num_ways'"):
-        Recipe.of_row(RECIPES["glyphs_maml"], Row("x", "glyphs_maml", Figure("1", "x"), {"num_wayz": 3}))
+        as_recipe(Row("x", "glyphs_maml", Figure("1", "x"), {"num_wayz": 3}), RECIPES["glyphs_maml"])
 
 
 @pytest.mark.parametrize("name", ["glyphs_maml", "sinusoid_maml", "omniglot_maml_20w1s", "omniglot_anil_20w1s"])

@@ -1,4 +1,4 @@
-"""A recipe: a typed function that returns an `Experiment`, by name, with the values of one row of a table."""
+"""A recipe: a typed function that returns an `Experiment`, called with flat arguments, which are also its flags."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, get_type_hints
 
-from .. import arguments as _arguments
-from .._suggest import near
-from ..experiment import Experiment
-from ._figures import Row
+from . import arguments as _arguments
+from ._suggest import near
+from .experiment import Experiment
 
 
 class Recipe:
@@ -58,12 +57,6 @@ class Recipe:
     def __repr__(self) -> str:
         return f"Recipe({self.name!r})"
 
-    @classmethod
-    def of_row(cls, recipe: Recipe, row: Row) -> Recipe:
-        """Return the recipe of a row: the paper's, by the row's name and with its values."""
-        head = recipe.about.partition(".")[0]
-        return cls(recipe.function, row.name, row.values, f"{head}, {row.title}. Published: {row.figure.short}.")
-
 
 def recipe(function: Callable[..., Experiment]) -> Recipe:
     """Make a recipe of a typed function, as a decorator.
@@ -79,41 +72,16 @@ def recipe(function: Callable[..., Experiment]) -> Recipe:
     return Recipe(function)
 
 
-def find(name: str) -> Recipe:
-    """Return a recipe by its name, or import a function of your own as one.
-
-    Args:
-      name: a name in `RECIPES`, a function in a file, ``"my_file.py:my_experiment"``, or in a module that Python finds,
-        ``"package.module:my_experiment"``. Files and modules are imported, so that their code runs.
-
-    Raises:
-      ValueError: if there is no such recipe, file, module or function, or if the function is no recipe: an argument has
-        no type, or it does not return an `Experiment`.
-
-    Example:
-      >>> find("sinusoid_maml")
-      Recipe('sinusoid_maml')
-    """
-    from . import RECIPES
-
-    place, colon, function = name.rpartition(":")
-    if not colon:
-        if name not in RECIPES:
-            hint = " A recipe of your own is named my_file.py:my_function." if name.endswith(".py") else ""
-            raise ValueError(f"there is no recipe {name!r}; {near(name, RECIPES)} See `jaxmeta list recipes`.{hint}")
-        return RECIPES[name]
+def import_own(name: str) -> Recipe:
+    """Import a function of the user's own as a recipe: see `jaxmeta.recipes.find`."""
+    place, _, function = name.rpartition(":")
     module = _file(name, Path(place)) if place.endswith(".py") else _module(name, place)
-    made = getattr(module, function, None)
+    made: Any = getattr(module, function, None)
     if made is None or not callable(made):
         names = [n for n, value in vars(module).items() if _returns_experiment(value)]
         hint = near(function, names) if names else "No function in it is annotated to return an `Experiment`."
         raise ValueError(f"{name!r}: {place!r} has no function {function!r}. {hint}")
     return _own(name, made)
-
-
-def is_own(name: str) -> bool:
-    """Return whether a recipe's name refers to a function of the user's own, which has to be imported."""
-    return ":" in name
 
 
 def _own(name: str, made: Callable[..., Experiment]) -> Recipe:
