@@ -16,7 +16,7 @@ from .defaults import Auto, all_devices
 from .losses import LossFn, accuracy, cross_entropy
 from .parallel import place
 from .step import as_sampler, task_keys
-from .task_programs import compiled
+from .task_programs import compiled, drawing
 from .types import Estimate, Key, MetaLearner, MetaState, PyTree, Sampler, Variables
 
 Metrics = Mapping[str, Callable[..., jax.Array]]
@@ -110,11 +110,13 @@ def _measure(
     meta, sampler = place((meta, as_sampler(sampler)), mesh)
     size = -(-min(BATCH_SIZE, num_tasks) // (shares := 1 if mesh is None else mesh.size)) * shares
     batches = [keys[jnp.arange(i, i + size) % num_tasks] for i in range(0, num_tasks, size)]  # the last one wraps round
-    values = [programs.measure((meta, sampler), batch) for batch in batches]
+    draw = drawing(mesh)
+    values = [jax.device_get(programs.measure(meta, *draw(sampler, batch))) for batch in batches]  # one after another
+    first = drawing(None)(sampler, batches[0] if mesh is None else keys[:1])
     if metrics is None and not values[0]:
-        warnings.warn(_no_metric(*programs.shapes(meta, sampler, keys[0])), stacklevel=4)
+        warnings.warn(_no_metric(*programs.shapes(meta, *first)), stacklevel=4)
     values = jax.tree.map(lambda *parts: np.concatenate(parts)[:num_tasks], *values)
-    moved, is_nan = map(bool, programs.dependence(meta, sampler, keys[0]))
+    moved, is_nan = map(bool, programs.dependence(meta, *first))
     return values, True if moved else None if is_nan else False
 
 

@@ -1,4 +1,7 @@
-"""The compiled functions of an evaluation: metrics of tasks, and whether predictions depend on the other queries."""
+"""The compiled functions of an evaluation: metrics of tasks, and whether predictions depend on the other queries.
+
+Tasks are drawn by a program of their own, which all learners share: a sampler may take longer to compile than they do.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -19,16 +22,36 @@ from .validation import check_task
 class Programs(NamedTuple):
     """The compiled functions of an evaluation.
 
+    All take stacked tasks and their keys as `drawing` returns them.
+
     Attributes:
-      measure: ``((meta, sampler), keys [T]) -> {name: [T]}``.
-      dependence: ``(meta, sampler, key) -> (moved, is_nan)``: whether a prediction of this task moves with the other
-        queries, and whether one is NaN with and without them, so that this cannot be told.
-      shapes: ``(meta, sampler, key) -> (outputs, targets)``, the shapes alone.
+      measure: ``(meta, tasks, k_adapt, k_query) -> {name: [T]}``.
+      dependence: ``(meta, tasks, k_adapt, k_query) -> (moved, is_nan)``: whether a prediction of the first task moves
+        with the other queries, and whether one is NaN with and without them, so that this cannot be told.
+      shapes: ``(meta, tasks, k_adapt, k_query) -> (outputs, targets)``, the shapes of the first task alone.
     """
 
     measure: Callable[..., dict[str, jax.Array]]
     dependence: Callable[..., tuple[jax.Array, jax.Array]]
     shapes: Callable[..., tuple[PyTree, PyTree]]
+
+
+@lru_cache(maxsize=32)
+def drawing(mesh: Mesh | None) -> Callable[[Sampler, Key], tuple[Task, Key, Key]]:
+    """Return the compiled ``(sampler, keys [T]) -> (tasks, k_adapt, k_query)``, all stacked ``[T, ...]``."""
+
+    def draw(sampler: Sampler, key: Key) -> tuple[Task, Key, Key]:
+        k_task, k_adapt, k_query = jax.random.split(key, 3)
+        task = sampler(k_task)
+        check_task(task)
+        return task, k_adapt, k_query
+
+    def together(sampler: Sampler, keys: Key) -> tuple[Task, Key, Key]:
+        return jax.vmap(partial(draw, sampler))(keys)
+
+    if mesh is None:
+        return jax.jit(together)
+    return jax.jit(over_tasks(together, mesh, PartitionSpec(), PartitionSpec(task_axes(mesh))))
 
 
 @lru_cache(maxsize=128)
@@ -45,14 +68,7 @@ def compiled(
             return learner.predict(meta, adapted, query, key)
         return predict_rows(learner, meta, adapted, query.x, key, weight=query.weight)
 
-    def draw(sampler: Sampler, key: Key) -> tuple[Task, Key, Key]:
-        k_task, k_adapt, k_query = jax.random.split(key, 3)
-        task = sampler(k_task)
-        check_task(task)
-        return task, k_adapt, k_query
-
-    def one(meta: Variables, sampler: Sampler, key: Key) -> dict[str, jax.Array]:
-        task, k_adapt, k_query = draw(sampler, key)
+    def one(meta: Variables, task: Task, k_adapt: Key, k_query: Key) -> dict[str, jax.Array]:
         if metrics is None and not isinstance(task.query, Batch):
             return learner.loss(meta, task, k_adapt)[1].metrics
         adapt = partial(learner.adapt, meta, task.support, k_adapt)
@@ -74,30 +90,40 @@ def compiled(
 
         return jax.lax.map(after, jax.tree.map(lambda a: a[jnp.array(steps)], paths[0]))
 
-    def dependence(meta: Variables, sampler: Sampler, key: Key) -> tuple[jax.Array, jax.Array]:
-        task, k_adapt, k_query = draw(sampler, key)
+    def dependence(meta: Variables, *drawn: Any) -> tuple[jax.Array, jax.Array]:
+        task, k_adapt, k_query = first(drawn)
         if not isinstance(task.query, Batch):
             return jnp.asarray(False), jnp.asarray(False)
         query, adapted = task.query, learner.adapt(meta, task.support, k_adapt)
         before = outputs_of(meta, adapted, query, k_query)
 
-        def compare(row: int) -> tuple[jax.Array, jax.Array]:  # one query keeps its place, all others become copies
+        def compare(row: jax.Array) -> tuple[jax.Array, jax.Array]:  # one query keeps its place, all others become copies
             copies = jax.tree.map(lambda a: jnp.broadcast_to(a[row], a.shape), query.x)
             after = outputs_of(meta, adapted, query._replace(x=copies), k_query)
             rows = [(a[row], b[row]) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True) if a.ndim]
             same = [jnp.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True) for a, b in rows]
             return ~jnp.stack(same).all(), jnp.stack([jnp.isnan(a).any() for a, _ in rows]).any()
 
-        return jax.tree.map(jnp.logical_or, compare(0), compare(-1))
+        return jax.tree.map(jnp.any, jax.vmap(compare)(jnp.array([0, -1])))
 
-    def shapes(meta: Variables, sampler: Sampler, key: Key) -> tuple[PyTree, PyTree]:
-        task, k_adapt, k_query = draw(sampler, key)
+    def shapes(meta: Variables, *drawn: Any) -> tuple[PyTree, PyTree]:
+        task, k_adapt, k_query = first(drawn)
         outputs = outputs_of(meta, learner.adapt(meta, task.support, k_adapt), task.query, k_query)
         return outputs, task.query.y if isinstance(task.query, Batch) else ()
 
-    def together(whole: tuple[Variables, Sampler], keys: Key) -> dict[str, jax.Array]:
-        values = jax.vmap(partial(one, *whole))(keys)
+    def together(meta: Variables, *drawn: Any) -> dict[str, jax.Array]:
+        values = jax.vmap(partial(one, meta))(*drawn)
         return values if mesh is None else jax.lax.all_gather(values, task_axes(mesh), tiled=True)
 
     spread = together if mesh is None else over_tasks(together, mesh, PartitionSpec(), PartitionSpec())
     return Programs(jax.jit(spread), jax.jit(dependence), partial(jax.eval_shape, shapes))
+
+
+def first(stacked: PyTree) -> PyTree:
+    """Return the first of stacked pytrees.
+
+    Example:
+      >>> first({"x": jnp.arange(3)})
+      {'x': Array(0, dtype=int32)}
+    """
+    return jax.tree.map(lambda a: a[0], stacked)

@@ -45,11 +45,19 @@ def params(run: dict) -> np.ndarray:
 
 
 WAYS = (4, 1, "--fsdp"), (4, 1, "--fsdp-over=2"), (2, 2), (2, 2, "--fsdp"), (2, 2, "--fsdp-over=2")
-SLOW = [pytest.param(way, marks=pytest.mark.slow) for way in WAYS]
 
 
 @needs_omniglot
-@pytest.mark.parametrize("spread", [(4,), *SLOW], ids=str)
+def test_two_processes_draw_the_tasks_of_one_device_and_take_its_steps():
+    (alone,), runs = ran(1, 1, "--steps=3"), ran(2, 2, "--fsdp", "--steps=3")
+    check_tasks(runs, alone)
+    for run in runs:
+        np.testing.assert_allclose(params(run), params(alone), rtol=0, atol=1e-11)
+
+
+@needs_omniglot
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [(4,), *WAYS], ids=str)
 def test_200_steps_in_float64_are_those_of_one_device(spread):
     (alone,), runs = ran(), ran(*spread)
     for run in runs:
@@ -61,14 +69,20 @@ def test_200_steps_in_float64_are_those_of_one_device(spread):
 
 
 @needs_omniglot
-@pytest.mark.parametrize("spread", [(4, 1), (2, 2, "--fsdp"), (4, 1, "--fsdp-over=2")], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [(4, 1), (4, 1, "--fsdp-over=2")], ids=str)
 def test_the_tasks_are_the_very_same(spread):
     (alone,), runs = ran(1, 1, "--steps=1"), ran(*spread, "--steps=1")
+    check_tasks(runs, alone)
+
+
+def check_tasks(runs: list[dict], alone: dict) -> None:
     for name in [name for name in alone if name.startswith("tasks/")]:
         np.testing.assert_array_equal(np.concatenate([run[name] for run in runs]), alone[name])
 
 
 @needs_omniglot
+@pytest.mark.slow
 def test_one_float32_step_agrees():
     (alone,), (spread, _) = ran(1, 1, "--float32", "--steps", "1"), ran(2, 2, "--float32", "--steps", "1")
     np.testing.assert_allclose(spread["loss"], alone["loss"], rtol=1e-5)

@@ -64,6 +64,7 @@ def test_install_and_train(folder):
     assert "<script" not in (folder / "runs" / "glyphs_maml-1" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_ones_own_photographs(folder):
     """Train on photographs of other kinds, adapt, and continue in Python; training has a few steps."""
     photographs(

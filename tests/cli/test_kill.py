@@ -62,7 +62,7 @@ def arrays(folder: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("processes, seed", [
-    *[pytest.param(1, s, marks=[] if s < 2 else pytest.mark.slow) for s in range(12)],
+    *[pytest.param(1, s, marks=[] if s < 1 else pytest.mark.slow) for s in range(12)],
     *[pytest.param(2, s, marks=pytest.mark.slow) for s in range(8)],  # minutes on two busy cores
 ])  # fmt: skip
 def test_killed_and_resumed(tmp_path, processes, seed):
@@ -85,6 +85,7 @@ def test_killed_and_resumed(tmp_path, processes, seed):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_at_once_and_for_all(tmp_path):
     running = start(2, *FLAGS, "--num-steps", "1000000", "--out", str(tmp_path / "run"))
     wait_for(tmp_path / "run" / "metrics.jsonl", running)

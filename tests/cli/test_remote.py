@@ -85,7 +85,7 @@ def bucket(tmp_path_factory):
         running.wait()
 
 
-@pytest.mark.parametrize("seed", [pytest.param(s, marks=[] if s < 1 else pytest.mark.slow) for s in range(6)])
+@pytest.mark.parametrize("seed", [pytest.param(s, marks=pytest.mark.slow) for s in range(6)])
 def test_killed_and_resumed(bucket, seed):
     rng, run = random.Random(seed), f"runs/{seed}"
     running = bucket.start("-m", "jaxmeta", "train", *FLAGS, "--out", f"gs://bucket/{run}")
@@ -122,6 +122,7 @@ def test_other_commands_and_what_is_said(bucket):
     assert process.returncode == 2
 
 
+@pytest.mark.slow
 def test_a_log_for_tensorboard_goes_there_too(bucket):
     pytest.importorskip("tensorboardX")
     flags = [*FLAGS, "--num-steps", "500", "--log", "tensorboard", "--out", "gs://bucket/logged"]

@@ -57,6 +57,7 @@ def test_show_trains_nothing_and_json_is_alone(done, capsys, tmp_path):
     assert "after 10 steps" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_rows_that_train_alike_are_trained_once(tmp_path, capsys, monkeypatch):
     """The second row has the first one's training, to the byte, and measurements of its own."""
     few = Row("few", "sinusoid_maml", Figure("1", "paper", metric="mse"))

@@ -229,7 +229,7 @@ def test_a_list_of_twelve_layers_keeps_its_order():
     assert gap(outputs, Deep(nnx.Rngs(KEY))(x)) < 1e-6 and not state
 
 
-@pytest.mark.parametrize("api", ["linen", "nnx"])
+@pytest.mark.parametrize("api", ["linen", pytest.param("nnx", marks=pytest.mark.slow)])
 def test_a_users_resnet_runs_without_grouped_convolutions(api):
     """A stock module with `train=`, BatchNorm and dropout: unchanged, and as fast as ours under the task axis."""
     model = jm.from_linen(LinenResNet()) if api == "linen" else jm.from_nnx(lambda rngs: NnxResNet(rngs=rngs))

@@ -133,6 +133,7 @@ def test_backbones_and_their_precision(own, backbone, size):
     assert {leaf.dtype for leaf in jax.tree.leaves(meta.params)} == {np.dtype("float32")}
 
 
+@pytest.mark.slow
 def test_it_learns_colours(tmp_path):
     """Classes are hues; from a random start Conv4 mixes them up, and soon no more."""
     rng = np.random.default_rng(1)

@@ -40,6 +40,7 @@ def test_a_trust_region_moves_within_its_bound():
     assert max(jax.tree.leaves(moved)) > 0
 
 
+@pytest.mark.slow
 def test_three_updates_at_test_time_are_a_second_learner_on_the_same_meta():
     policy, tasks = point()
     halved = optax.sgd(lambda count: jnp.where(count == 0, 0.3, 0.15))
@@ -51,6 +52,7 @@ def test_three_updates_at_test_time_are_a_second_learner_on_the_same_meta():
     assert "return/0" in jm.evaluate(zero.learner, meta, tasks, num_tasks=4)
 
 
+@pytest.mark.slow
 def test_adapting_again_with_the_same_key_gives_the_same_policy():
     policy, tasks = point()
     learner = rl.maml_trpo(policy, num_episodes=4).learner
@@ -73,6 +75,7 @@ def test_rl2_learns_which_arm_pays():
     assert history["return"][0] < 3.0 and history["return"][-1] > 4.2  # 4.5 is the best that is possible
 
 
+@pytest.mark.slow
 def test_rl2_memory_lasts_through_episodes_and_stands_still_after_an_end():
     tasks = rl.cartpole(horizon=30)
     agent = rl.rl2(rl.Box(1), hidden=8, num_episodes=3, num_parts=1)

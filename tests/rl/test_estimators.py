@@ -71,7 +71,7 @@ def test_every_estimator_has_the_exact_first_derivative(estimator, x64):
     np.testing.assert_allclose(*derivatives(estimator, 1), atol=1e-12)
 
 
-@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("order", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_dice_has_exact_derivatives_of_higher_order(order, x64):
     np.testing.assert_allclose(*derivatives("dice", order), atol=1e-12)
 
