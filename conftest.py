@@ -9,10 +9,14 @@ from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
-# Tests compile much and compute little: the older emitters of XLA compile twice as fast. Unknown flags are fatal to XLA.
-FAST = ["--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false"]
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FAST[: 2 if version("jaxlib") < "0.11" else 1]])
+# Tests compile much and compute little.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+if version("jaxlib") < "0.11":  # an unknown flag is fatal, and a later XLA may not know this one
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"  # twice as fast to compile
 # Both workers, and the commands that tests start, share compiled programs through a folder of this session.
+if "PYTEST_XDIST_WORKER" not in os.environ:  # its workers inherit this
+    os.environ["JAXMETA_CACHE"] = tempfile.mkdtemp(prefix="jaxmeta-tests-")  # images are decoded once
+    atexit.register(shutil.rmtree, os.environ["JAXMETA_CACHE"], ignore_errors=True)
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxmeta-tests-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
@@ -59,16 +63,6 @@ def x64():
     """Use float64 within one test."""
     with jax.enable_x64(True):
         yield
-
-
-@pytest.fixture(scope="module")
-def own_cache(tmp_path_factory):
-    """Keep what commands cache within the tests of one file."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAXMETA_CACHE", str(tmp_path_factory.mktemp("cache")))
-        before = jax.config.jax_compilation_cache_dir
-        yield
-        jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.fixture

@@ -69,7 +69,8 @@ def check_learner(
     Example:
       >>> import jaxmeta as jm
       >>> model = jm.from_linen(jm.backbones.MLP((8,), num_outputs=1))
-      >>> check_learner(jm.maml(model, jm.losses.mse, num_steps=2), jm.tasks.sinusoid(), skip=["queries"])
+      >>> learner = jm.maml(model, jm.losses.mse, num_steps=1)
+      >>> check_learner(learner, jm.tasks.sinusoid(), skip=["queries"])
       {'jit': 'holds', 'vmap': 'holds', 'padding': 'holds', 'nothing': 'holds', 'queries': 'skipped', 'learns': 'holds'}
     """
     unknown = sorted(set(skip) - {*LAWS, "learns"})

@@ -49,7 +49,7 @@ def settings(request, path):
     return {}
 
 
-QUICK = {"maml_by_hand", "sinusoids", "your_own_images"}
+QUICK = {"maml_by_hand", "your_own_images"}
 
 
 @pytest.mark.parametrize(

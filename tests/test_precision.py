@@ -13,8 +13,8 @@ KEY = jax.random.key(0)
 def meta_gradient(dtype, norm):
     model = jm.from_linen(jm.backbones.Conv4(num_outputs=5, features=8, dtype=dtype), norm=norm)
     learner = jm.maml(model, jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.1), num_steps=1)
-    task = jm.tasks.glyphs(num_ways=5, num_shots=2, num_queries=5)(KEY)
-    meta = learner.init(KEY, task)
+    task = jax.jit(jm.tasks.glyphs(num_ways=5, num_shots=2, num_queries=5))(KEY)
+    meta = jax.jit(learner.init)(KEY, task)
     loss = lambda params: learner.loss(jm.Variables(params, meta.state), task, KEY)
     (value, aux), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(meta.params)
     return value, aux, grads

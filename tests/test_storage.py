@@ -13,9 +13,8 @@ from jaxmeta import FewShotClassifier, checkpoint, runs, storage
 from jaxmeta.cli import main
 from jaxmeta.types import Variables
 
-SINE = ["sinusoid_maml", "--hidden", "8", "--num-steps", "1500", "--tasks-per-step", "1", "--test-tasks", "8"]
+SINE = ["sinusoid_maml", "--hidden", "8", "--num-steps", "1500", "--tasks-per-step", "4", "--test-tasks", "32"]
 SINE += ["--num-test-steps", "1"]
-pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

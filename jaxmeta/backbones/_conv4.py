@@ -36,7 +36,8 @@ class Conv4(linen.Module):
     Example:
       >>> import jax, jax.numpy as jnp
       >>> net, x = Conv4(num_outputs=5, pool="max"), jnp.ones((2, 28, 28, 1))
-      >>> net.apply(net.init(jax.random.key(0), x), x, use_running_average=True).shape
+      >>> outputs, variables = jax.jit(net.init_with_output)(jax.random.key(0), x)
+      >>> outputs.shape
       (2, 5)
     """
 

@@ -41,7 +41,7 @@ def augmented(sampler: Sampler, *, crop: float = 0.6, flip: bool = True, jitter:
     Example:
       >>> from jaxmeta import tasks
       >>> sampler = augmented(tasks.glyphs(num_ways=2, num_shots=1, num_queries=3), crop=0.8, flip=False)
-      >>> sampler(jax.random.key(0)).query.x.shape
+      >>> jax.eval_shape(sampler, jax.random.key(0)).query.x.shape
       (6, 28, 28, 1)
     """
     if not 0 < finite("crop", crop) <= 1:

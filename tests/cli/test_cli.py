@@ -31,7 +31,6 @@ TINY = {
     "omniglot_maml_5w1s": [*SMALL, "--num-test-steps", "1", "--tasks-per-step", "1"],
     "omniglot_protonet_5w1s": [*SMALL, "--num-train-ways", "8"],
 }
-pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from jaxmeta.runs._json import plain
 ODD = ["0", "-1", "1000000000", "1e20", "100000000000000000000", "nan", "inf", "-inf", "", "9" * 5000]
 LEFT_OUT = ("--help", "--out", "--data-dir", "--coordinator", "--distributed")
 OTHERS = ("evaluate", "adapt", "compare", "reproduce", "list", "data", "completion")
-pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 class Accepted(Exception):

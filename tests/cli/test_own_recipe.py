@@ -29,7 +29,6 @@ def untyped(rate=0.1) -> Experiment: ...
 def unreturned(*, rate: float = 0.1): ...
 def wrong(*, rate: float = 0.1) -> Experiment: return 3
 '''
-pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from jaxmeta.runs._machine import commit, hardware
 from jaxmeta.runs._tables import read_row, verdict
 
 TINY = ["reproduce", "sinusoid", "--num-steps", "4", "--test-tasks", "16"]
-pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

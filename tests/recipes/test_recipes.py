@@ -21,14 +21,6 @@ OMNIGLOT = Path(__file__).parents[3] / "shared" / "data" / "omniglot"
 needs_omniglot = pytest.mark.skipif(not OMNIGLOT.is_dir(), reason=f"needs the official Omniglot zips in {OMNIGLOT}")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """The prepared images are left nowhere else."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAXMETA_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_argument_is_typed_and_explained_once(name):
     recipe = RECIPES[name]
@@ -86,11 +78,12 @@ def test_the_precision_reaches_the_network(recipe, algorithm):
 @pytest.mark.parametrize("algorithm", ["maml", "anil", "lstm", "meta_sgd"])
 def test_inner_steps_are_recomputed_and_the_gradient_stays(algorithm):
     kept, recomputed = (RECIPES["curves"](algorithm=algorithm, remat=remat, num_steps=5) for remat in (0, 2))
-    task = kept.train(jax.random.key(0))
+    task = jax.jit(kept.train)(jax.random.key(0))
     steps = algorithm != "meta_sgd"  # takes one, which is no loop
     assert ("remat" in program(recomputed, jax.grad)) == steps and "remat" not in program(kept, jax.grad)
-    meta = kept.learner.init(jax.random.key(1), task)
-    gradient = lambda e: jax.grad(lambda p: e.learner.loss(jm.Variables(p), task, jax.random.key(2))[0])(meta.params)
+    meta = jax.jit(kept.learner.init)(jax.random.key(1), task)
+    loss = lambda e: lambda params: e.learner.loss(jm.Variables(params), task, jax.random.key(2))[0]
+    gradient = lambda e: jax.jit(jax.grad(loss(e)))(meta.params)
     for a, b in zip(jax.tree.leaves(gradient(kept)), jax.tree.leaves(gradient(recomputed)), strict=True):
         assert jnp.allclose(a, b, rtol=1e-4, atol=1e-5)
 
@@ -134,7 +127,7 @@ def test_glyphs_splits_are_disjoint():
 @pytest.mark.parametrize("name, rows, ways", [("omniglot_maml_5w1s", 5, 5), ("omniglot_protonet_5w1s", 60, 60)])
 def test_omniglot_protocol(name, rows, ways):
     experiment = RECIPES[name](data_dir=str(OMNIGLOT))
-    task = experiment.train(jax.random.key(0))
+    task = jax.jit(lambda sampler, key: sampler(key))(experiment.train, jax.random.key(0))
     assert task.support.x.shape == (rows, 28, 28, 1) and len(task.support.ways) == ways
     values = {float(v) for v in jnp.unique(task.support.x)}
     assert values == {0.0, 1.0}  # nearest neighbour keeps ink and paper, ink is 1

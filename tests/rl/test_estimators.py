@@ -160,16 +160,20 @@ def test_e_maml_differentiates_the_choice_of_episodes(x64):
             total += p * expected_return(loop.replay(theta, jax.tree.map(lambda a: a[None], d0)))
         return total / HORIZON
 
-    agent_objective = rl.exploring(loop)
-    total = np.zeros((2, 2))
-    for i in range(len(probability)):
-        inner = jax.tree.map(lambda a: a[None, None], one(i))  # [task, step, episode, ...]
+    @jax.jit
+    def gradient(inner):  # of E-MAML's objective, for the one inner batch
         adapted = loop.replay(jnp.array(THETA), jax.tree.map(lambda a: a[0], inner))
         outer = jax.tree.map(lambda a: a[None], all_episodes(adapted))
         weight = outer.episodes.weight  # the return is a mean over weighted paths here
         outer = outer._replace(episodes=outer.episodes._replace(rewards=outer.episodes.rewards * weight))
-        total += probability[i] * np.asarray(jax.grad(agent_objective)(jnp.array(THETA), inner, outer))
-    np.testing.assert_allclose(total, np.asarray(jax.grad(expected)(jnp.array(THETA))), atol=1e-12)
+        return jax.grad(agent_objective)(jnp.array(THETA), inner, outer)
+
+    agent_objective = rl.exploring(loop)
+    total = np.zeros((2, 2))
+    for i in range(len(probability)):
+        inner = jax.tree.map(lambda a: a[None, None], one(i))  # [task, step, episode, ...]
+        total += probability[i] * np.asarray(gradient(inner))
+    np.testing.assert_allclose(total, np.asarray(jax.jit(jax.grad(expected))(jnp.array(THETA))), atol=1e-12)
 
 
 ONES = np.ones((8, HORIZON))
