@@ -18,6 +18,7 @@ from .defaults import Auto, chosen_mesh, has_convolution, recommend_cores
 from .evaluation import evaluate, evaluate_seeds
 from .parallel import Rule, auto_mesh, place
 from .prefetch import given_to_steps
+from .progress import Shown, reporting
 from .step import as_sampler, draw_tasks, meta_step
 from .storage import filled_here
 from .types import Estimate, MetaLearner, MetaState, Sampler, Task, Variables
@@ -61,6 +62,7 @@ def fit(
     eval_every: int | None = None,
     eval_tasks: int = 200,
     callbacks: Iterable[Callable[[Progress], Any]] = (),
+    progress: Shown = "auto",
     profile: Profile | None = None,
     max_skipped: int = 50,
 ) -> tuple[MetaState, History]:
@@ -92,6 +94,8 @@ def fit(
       eval_tasks: tasks per validation, the same ones each time.
       callbacks: each is called with a `Progress`. One that returns True ends training, and a warning is logged that
         names it. Any other value is ignored.
+      progress: True shows the step, the metrics and the time left in a line on standard error; ``"auto"`` shows it on
+        a terminal and in a notebook only. A function is given each phase in words instead, such as ``"compiling"``.
       profile: steps of which a trace is written.
       max_skipped: raise after so many updates in a row that were not finite. Of several seeds, the others go on, and
         a warning is logged that names those that diverged.
@@ -145,34 +149,37 @@ def fit(
     validate = evaluate if state.step.ndim == 0 else evaluate_seeds
     log, at, buffers = _Log(), int(np.max(state.step)), None
     bad, diverged = np.zeros(state.step.shape, int), np.zeros(state.step.shape, bool)
-    while at < num_steps:
-        until = min(at + log_every - at % log_every, num_steps, _next(at, eval_every, num_steps))
-        begin = time.perf_counter()
-        for first, last in _pieces(at, until, profile):
-            with _traced(profile, first):
-                state, buffers = jax.block_until_ready(run(state, buffers, source, first - at, last - at))
-        rows = {
-            name: np.array(row[: until - at]) for name, row in (buffers or {}).items()
-        }  # copied: buffers are reused
-        seconds = time.perf_counter() - begin
-        log.add_steps(np.arange(at + 1, until + 1), rows)
-        bad, worst = _count_skipped(bad, rows)
-        new, diverged = (worst >= max_skipped) & ~diverged, diverged | (worst >= max_skipped)
-        if diverged.all():
-            raise Diverged(_why(f"{int(worst.max())} updates in a row, up to step {until},", rows), state)
-        if new.any():
-            _LOGGER.warning("Seeds %s diverged by step %d; the others go on.", np.flatnonzero(new).tolist(), until)
-        estimates = None
-        if eval_every and eval_sampler is not None and (until % eval_every == 0 or until == num_steps):
-            estimates = validate(learner, state.meta, eval_sampler, num_tasks=eval_tasks, mesh=mesh)
-            log.add_estimates(until, estimates)
-        means = {name: row.mean(0) for name, row in rows.items()}
-        rate = (until - at) * tasks_per_step / seconds
-        at = until
-        progress = Progress(at, state, num_steps, means, estimates, rate)
-        if enders := call_all(callbacks, progress):
-            _LOGGER.warning("%s ended training at step %d of %d.", ", ".join(enders), at, num_steps)
-            break
+    with reporting(progress, num_steps) as (say, show):
+        if at < num_steps:
+            say("compiling")
+        while at < num_steps:
+            until = min(at + log_every - at % log_every, num_steps, _next(at, eval_every, num_steps))
+            begin = time.perf_counter()
+            for first, last in _pieces(at, until, profile):
+                with _traced(profile, first):
+                    state, buffers = jax.block_until_ready(run(state, buffers, source, first - at, last - at))
+            rows = {name: np.array(row[: until - at]) for name, row in (buffers or {}).items()}  # buffers are reused
+            seconds = time.perf_counter() - begin
+            log.add_steps(np.arange(at + 1, until + 1), rows)
+            bad, worst = _count_skipped(bad, rows)
+            new, diverged = (worst >= max_skipped) & ~diverged, diverged | (worst >= max_skipped)
+            if diverged.all():
+                raise Diverged(_why(f"{int(worst.max())} updates in a row, up to step {until},", rows), state)
+            if new.any():
+                _LOGGER.warning("Seeds %s diverged by step %d; the others go on.", np.flatnonzero(new).tolist(), until)
+            estimates = None
+            if eval_every and eval_sampler is not None and (until % eval_every == 0 or until == num_steps):
+                say(f"validating on {eval_tasks:,} tasks")
+                estimates = validate(learner, state.meta, eval_sampler, num_tasks=eval_tasks, mesh=mesh)
+                log.add_estimates(until, estimates)
+            means = {name: row.mean(0) for name, row in rows.items()}
+            rate = (until - at) * tasks_per_step / seconds
+            at = until
+            reached = Progress(at, state, num_steps, means, estimates, rate)
+            show(reached)
+            if enders := call_all(callbacks, reached):
+                _LOGGER.warning("%s ended training at step %d of %d.", ", ".join(enders), at, num_steps)
+                break
     history = log.history()
     _check_trained(history, state)
     return state, history
@@ -271,7 +278,7 @@ class _Log:
 
 
 def _pieces(at: int, until: int, profile: Profile | None) -> Iterator[tuple[int, int]]:
-    """The steps from ``at`` to ``until`` in one piece, or cut where a trace begins and ends."""
+    """Return the steps from ``at`` to ``until`` in one piece, or cut where a trace begins and ends."""
     cuts = {at, until} | {cut for cut in (profile or ())[:2] if at < cut < until}
     return pairwise(sorted(cuts))
 

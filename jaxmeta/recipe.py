@@ -84,7 +84,7 @@ def import_own(name: str) -> Recipe:
     return _own(name, made)
 
 
-def _own(name: str, made: Callable[..., Experiment]) -> Recipe:
+def _own(name: str, made: Any) -> Recipe:
     made = made.function if isinstance(made, Recipe) else made
     try:
         if get_type_hints(made).get("return") is not Experiment:

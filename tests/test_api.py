@@ -76,7 +76,8 @@ ROOMS = {
     "prefetch": {"types", "tasks", "parallel", "step"},
     "planning": {"types", "step", "parallel", "defaults"},
     "callbacks": {"types"},
-    "fit": set("types storage callbacks parallel step evaluation prefetch validation defaults".split()),
+    "progress": {"callbacks"},
+    "fit": set("types storage callbacks progress parallel step evaluation prefetch validation defaults".split()),
     "testing": {"types", "losses", "step", "fit", "evaluation"},
     "tasks": {"types", "validation"},
     "rl": {"types", "inner", "implicit", "step"},
@@ -90,7 +91,7 @@ ROOMS = {
     "settings": {"types", "ranges"},
     "ranges": set(),
     "runs": set("_suggest arguments ranges types storage callbacks checkpoint datasets evaluation experiment".split())
-    | {"fit", "parallel", "plots", "recipe", "recipes", "step", "tasks", "defaults"},
+    | {"fit", "parallel", "plots", "progress", "recipe", "recipes", "step", "tasks", "defaults"},
 }
 
 

@@ -1,15 +1,15 @@
-"""Show a run while it works: a bar on a terminal, plain lines elsewhere."""
+"""Show a run while it works: one line that is rewritten on a terminal, plain lines elsewhere."""
 
 import os
 import sys
-import time
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
 from jaxmeta.callbacks import Progress
-from jaxmeta.runs import Drawing, Event, Measured, Measuring, Starting, Stopping
-from jaxmeta.runs._records import clean, show
+from jaxmeta.progress import Line, Timer, news
+from jaxmeta.runs import Drawing, Event, Measured, Measuring, Phase, Starting, Stopping
+from jaxmeta.runs._records import clean
 
 from ._results import console, table
 
@@ -26,8 +26,8 @@ class Display:
 
     def __init__(self, *, stderr: bool = False) -> None:
         self._console = console(stderr=stderr)
-        self._live = ExitStack()  # the bar, or a status line; one at a time
-        self._training: _Bar | _Lines | None = None
+        self._live = ExitStack()  # the line of training, or a status; one at a time
+        self._training: Line | _Lines | None = None
         self._status: Any = None
 
     def __enter__(self) -> "Display":
@@ -43,9 +43,10 @@ class Display:
         match event:
             case Starting():
                 self._start(event)
-            case Progress():
-                if self._training is not None:
-                    self._training.show(event)
+            case Progress() if self._training is not None:
+                self._training.show(event)
+            case Phase(words) if self._training is not None:
+                self._training.say(words)
             case Measuring(name, num_tasks):
                 self._say("measuring on held-out tasks", f"measuring on {num_tasks:,} held-out tasks: {name}")
             case Measured(measurements, published):
@@ -65,7 +66,8 @@ class Display:
         if event.note:
             print(clean(event.note), flush=True)
         if event.step < event.num_steps:
-            self._training = _Bar(event, self._live) if sys.stdout.isatty() else _Lines(event)
+            self._training = Line(event.num_steps, sys.stdout) if sys.stdout.isatty() else _Lines(event)
+            self._live.callback(self._training.close)
 
     def _say(self, kind: str, text: str) -> None:
         """Show what is being done: a status on a terminal, a line elsewhere."""
@@ -82,72 +84,26 @@ class Display:
         self._training = self._status = None
 
 
-class _Bar:
-    def __init__(self, event: Starting, live: ExitStack) -> None:
-        from rich import progress as rich
-
-        columns = (
-            rich.TextColumn("[bold]{task.description}"),
-            rich.BarColumn(bar_width=24),
-            rich.TextColumn("step {task.completed:,} of {task.total:,}"),
-            rich.TextColumn("{task.fields[news]}"),
-            rich.TimeRemainingColumn(),
-            rich.TextColumn("left"),
-        )
-        self._bar = live.enter_context(rich.Progress(*columns))
-        self._task = self._bar.add_task(
-            "compiling", start=False, total=event.num_steps, completed=event.step, news="a minute or so, once"
-        )
-
-    def show(self, at: Progress) -> None:
-        self._bar.start_task(self._task)  # its clock leaves compilation out
-        self._bar.update(self._task, completed=at.step, description="training", news=news(at))
-
-
 class _Lines:
+    """Twenty lines in place of one that is rewritten, where there is no terminal."""
+
     def __init__(self, event: Starting) -> None:
         print(f"training for {event.num_steps} steps; compiling first ...", flush=True)
-        self._shown = event.step * LINES // event.num_steps
-        self._first: tuple[int, float] | None = None
+        self._shown, self._timer = event.step * LINES // event.num_steps, Timer()
+
+    def say(self, phase: str) -> None:
+        """Leave phases out."""
 
     def show(self, at: Progress) -> None:
-        due, now, left = at.step * LINES // at.num_steps, time.perf_counter(), ""
-        if self._first is None:
-            self._first = at.step, now  # the first interval compiled as well, and says nothing about speed
-        else:
-            step, begin = self._first
-            left = f"  {(now - begin) / (at.step - step) * (at.num_steps - at.step):.0f} s left"
+        due, left = at.step * LINES // at.num_steps, self._timer.left(at)
         if due > self._shown or at.estimates:
             self._shown = due
-            print(f"step {at.step}/{at.num_steps}  {news(at, rate=bool(left))}{left}", flush=True)
+            print(
+                "  ".join(filter(None, [f"step {at.step}/{at.num_steps}", news(at, rate=bool(left)), left])), flush=True
+            )
 
-
-def news(at: Progress, *, rate: bool = True) -> str:
-    """Describe loss, metrics, speed and memory, each with its name."""
-    words = [f"loss {float(at.metrics['loss']):.3f}"] if "loss" in at.metrics else []
-    if "accuracy" in at.metrics:
-        words.append(f"accuracy {100 * float(at.metrics['accuracy']):.1f} %")
-    elif "mse" in at.metrics:
-        words = [f"mse {float(at.metrics['mse']):.3f}"]
-    for name, estimate in (at.estimates or {}).items():
-        words.append(f"validation {name} {show(name, estimate.mean)}")
-    speed = f"speed {at.tasks_per_second:,.0f} tasks/s" if rate else ""
-    return "  ".join(filter(None, [*words, speed, memory()]))
-
-
-def memory() -> str:
-    """Describe the most memory so far: of a device, where it reports that, else of this process."""
-    import jax
-
-    stats = jax.local_devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" in stats:
-        return f"memory {stats['peak_bytes_in_use'] / 2**30:.1f} GiB on the device"
-    try:
-        import resource
-    except ImportError:  # on Windows
-        return ""
-    unit = 1 if sys.platform == "darwin" else 2**10
-    return f"memory {unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30:.1f} GiB"
+    def close(self) -> None:
+        """Lines are whole already."""
 
 
 def _stop(signals: int) -> None:
@@ -156,5 +112,5 @@ def _stop(signals: int) -> None:
         os.write(2, b"\njaxmeta: stopping after the steps in progress; once more to stop at once.\n")
         return
     if sys.stderr.isatty():
-        os.write(2, b"\x1b[?25h\n")  # the progress bar hides the cursor
+        os.write(2, b"\x1b[?25h\n")  # a status hides the cursor
     os._exit(INTERRUPTED)

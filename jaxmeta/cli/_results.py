@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from jaxmeta.progress import in_units
 from jaxmeta.runs import Measurement
-from jaxmeta.runs._records import show
 
 
 def console(*, stderr: bool = False) -> Any:
@@ -25,7 +25,7 @@ def table(rows: Sequence[Measurement], published: str) -> Any:
     result.add_column("mean ± 95 %", justify="right")
     for row in rows:
         mark = " *" if row.transductive else ""
-        value = f"{show(row.metric, row.mean)} ± {show(row.metric, row.ci95)}{mark}".replace(" % ±", " ±")
+        value = f"{in_units(row.metric, row.mean)} ± {in_units(row.metric, row.ci95)}{mark}".replace(" % ±", " ±")
         result.add_row(row.name, row.metric, value)
     return result
 

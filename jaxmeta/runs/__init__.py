@@ -13,6 +13,7 @@ from ._events import Drawing as Drawing
 from ._events import Event as Event
 from ._events import Measured as Measured
 from ._events import Measuring as Measuring
+from ._events import Phase as Phase
 from ._events import Starting as Starting
 from ._events import Stopping as Stopping
 from ._events import Wrote as Wrote
@@ -29,6 +30,6 @@ from ._trained import recipe_of as recipe_of
 
 __all__ = [
     "train", "resume", "load", "measure", "Result", "Measurement", "Compute", "Placement",
-    "Event", "Starting", "Measuring", "Measured", "Drawing", "Wrote", "Stopping", "InUse", "ProcessLost",
+    "Event", "Starting", "Phase", "Measuring", "Measured", "Drawing", "Wrote", "Stopping", "InUse", "ProcessLost",
     "Trained", "build", "recipe_of", "Config", "read_config", "write_config",
 ]  # fmt: skip

@@ -28,6 +28,12 @@ class Starting(NamedTuple):
     note: str
 
 
+class Phase(NamedTuple):
+    """Training enters a phase, in words: ``"compiling"``, ``"validating on 200 tasks"``."""
+
+    words: str
+
+
 class Measuring(NamedTuple):
     """A learner is about to be measured on ``num_tasks`` held-out tasks."""
 
@@ -62,7 +68,7 @@ class Stopping(NamedTuple):
     signals: int
 
 
-Event = Starting | Progress | Measuring | Measured | Drawing | Wrote | Stopping
+Event = Starting | Phase | Progress | Measuring | Measured | Drawing | Wrote | Stopping
 Report = Callable[[Event], Any]
 
 

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..progress import in_units
 from ..storage import size_of
 from . import _folder
 from ._config import CONFIG
@@ -83,18 +84,8 @@ def value(row: dict[str, Any]) -> str:
       '50.0 ± 1.0 % *'
     """
     metric, mark = row["metric"], " *" if row["transductive"] else ""
-    number = lambda x: "?" if x is None else show(metric, x)
+    number = lambda x: "?" if x is None else in_units(metric, x)
     return f"{number(row['mean'])} ± {number(row['ci95'])}{mark}".replace(" % ±", " ±")
-
-
-def show(metric: str, value: Any) -> str:
-    """A value in the unit of its metric.
-
-    Example:
-      >>> show("accuracy", 0.5), show("mse", 0.5)
-      ('50.0 %', '0.500')
-    """
-    return f"{100 * value:.1f} %" if metric == "accuracy" else f"{value:.3f}"
 
 
 def headline(record: Record) -> dict[str, str]:

@@ -19,7 +19,7 @@ from ._callbacks import Log, loggers, recorder, stopper, time_limit
 from ._compute import Compute, check_number
 from ._config import PARAMS, Config, read_config, write_config
 from ._end import Result, Status, write_end
-from ._events import Event, Measuring, Report, Starting, Stopping, ignore
+from ._events import Event, Measuring, Phase, Report, Starting, Stopping, ignore
 from ._journal import Journal, journal
 from ._measure import divergence, measure
 from ._owner import Owner, owned
@@ -199,7 +199,7 @@ def _train(run: _Run, keeper: checkpoint.Keeper) -> Result:
         with loggers(run.log, folder, run.config, step) as logs:
             calls = [recorder(rows, timing, keeper, run.owner), *logs, tell]
             ends = [stopper(stop, step), time_limit(run.minutes)]
-            state, message = _fit(run, e, begin, mesh, [*calls, *ends, keeper])
+            state, message = _fit(run, e, begin, mesh, [*calls, *ends, keeper], tell)
         message = message or _all_skipped(rows)
         status: Status = "diverged" if message else "interrupted" if stop.is_set() else "finished"
         _flush(rows, timing)
@@ -233,7 +233,7 @@ def _teller(run: _Run) -> Report:
 
 
 def _fit(
-    run: _Run, e: Experiment, state: MetaState, mesh: Any, callbacks: Sequence[Callable[..., Any]]
+    run: _Run, e: Experiment, state: MetaState, mesh: Any, callbacks: Sequence[Callable[..., Any]], tell: Report
 ) -> tuple[MetaState, str]:
     """Return the state that was reached, and why training diverged, or ``""``."""
     try:
@@ -242,7 +242,7 @@ def _fit(
             num_steps=e.num_steps, tasks_per_step=e.tasks_per_step, log_every=e.log_every, callbacks=callbacks,
             eval_sampler=None if e.eval_every is None else e.val, eval_every=e.eval_every, eval_tasks=e.eval_tasks,
             chunk=e.chunk, mesh=mesh, shard=run.compute.shard, guard=run.compute.guard,
-            profile=run.compute.profile_in(run.folder),
+            profile=run.compute.profile_in(run.folder), progress=lambda words: tell(Phase(words)),
         )[0], ""  # fmt: skip
     except Diverged as error:
         return error.state, str(error)
