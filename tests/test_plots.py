@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxmeta import Batch, Estimate, Task, losses, plots
 
@@ -190,3 +191,18 @@ def test_pyplot_is_not_loaded():
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_images_of_classes_keep_their_colours_and_proportions(tmp_path):
+    red, wide = np.zeros((10, 10, 3), np.uint8), np.full((10, 40, 1), 255, np.uint8)
+    red[..., 0] = 200
+    plots.class_images({"red $x$": [red, red], "wide": [wide]}, tmp_path / "a.png")
+    picture = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).astype(int)
+    is_red = (abs(picture - [200, 0, 0]) < 3).all(-1)
+    assert 2 * 80**2 < is_red.sum() < 2 * 90**2  # two squares of about 84 pixels, with a gap of 4
+    assert not is_red[picture.shape[0] // 2 :].any()
+    axes = plots.class_images({"dark": [np.zeros((10, 40, 1), np.uint8)]}).axes
+    assert axes[0].images[0].get_extent() == [0, 84, 21, 0]
+    for images, match in (({}, "holds no image"), ({"a": [np.zeros((4, 4, 3))]}, "but these are float64")):
+        with pytest.raises(ValueError, match=match):
+            plots.class_images(images)

@@ -8,35 +8,17 @@ import errno
 import os
 import select
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
-from jaxmeta.runs._names import near
+from jaxmeta._suggest import near
 
-from ._adapt import adapt
-from ._compare import compare
-from ._completion import completion
-from ._data import data
-from ._evaluate import evaluate
-from ._flags import Call, in_flags
-from ._list import list_names
-from ._plan import plan
-from ._reproduce import reproduce
-from ._train import train
+from ._call import Call
 
 UNREAD = 141  # as of a program that SIGPIPE ends
-COMMANDS: dict[str, Callable[[list[str]], Call]] = {
-    "train": train,
-    "evaluate": evaluate,
-    "adapt": adapt,
-    "compare": compare,
-    "plan": plan,
-    "data": data,
-    "reproduce": reproduce,
-    "list": list_names,
-    "completion": completion,
-}
+COMMANDS = ("train", "evaluate", "adapt", "compare", "plan", "data", "reproduce", "list", "completion")
 
 _HELP = """\
 jaxmeta: learn to learn, from the command line.
@@ -77,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _run(args)
+        code = _start(args)
         sys.stdout.flush()
         return code
     except SystemExit as finished:  # tyro, after --help or a flag it does not know; rich, where nobody reads
@@ -117,7 +99,11 @@ def _in_words(error: Exception, args: list[str]) -> str:
         }
         return f"{str(error.filename)!r}: {advice.get(error.errno or 0, error.strerror)}"
     message = " ".join(str(error).split())
-    return in_flags(message, _flags_of(args)) if "`" in message else message
+    if "`" not in message:
+        return message
+    from ._flags import in_flags
+
+    return in_flags(message, _flags_of(args))
 
 
 def _flags_of(args: list[str]) -> Iterable[str]:
@@ -148,7 +134,7 @@ def parse(args: list[str]) -> Call:
         return Call(_print, (f"jaxmeta {__version__}\n",), {})
     if args[0] not in COMMANDS:
         raise ValueError(f"there is no command {args[0]!r}; {near(args[0], COMMANDS)} See `jaxmeta --help`.")
-    return COMMANDS[args[0]](args[1:])
+    return import_module(f"._{args[0]}", __package__).command(args[1:])  # no other command's module is loaded
 
 
 def _print(text: str) -> int:
@@ -156,7 +142,7 @@ def _print(text: str) -> int:
     return 0
 
 
-def _run(args: list[str]) -> int:
+def _start(args: list[str]) -> int:
     if args and args[0] in COMMANDS:
         _keep_compiled_programs()
         _make_cores_devices()

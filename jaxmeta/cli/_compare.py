@@ -14,12 +14,13 @@ from jaxmeta.storage import is_remote, write_whole
 
 from ._flags import Call, parse
 from ._folder import Folder
+from ._results import console
 
 SUFFIXES = (".png", ".pdf", ".svg")
 MOST_COLUMNS = 4  # of arguments that differ, beside the others
 
 
-def compare(args: list[str]) -> Call:
+def command(args: list[str]) -> Call:
     """Read the flags."""
     return parse(_compare, "jaxmeta compare", args)
 
@@ -56,14 +57,13 @@ def _print(names: list[str], records: list[Record], *, as_json: bool) -> None:
         rows = [_as_data(names[i], record, differs, i) for i, record in enumerate(records)]
         print(json.dumps(plain({"runs": rows}), indent=2))
         return
-    from rich.console import Console
 
-    console = Console(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else 200)
-    console.print(_table(names, records, differs if len(differs) <= MOST_COLUMNS else {}))
+    say = console(width=None if sys.stdout.isatty() else 200)
+    say.print(_table(names, records, differs if len(differs) <= MOST_COLUMNS else {}))
     if len(differs) > MOST_COLUMNS:
-        console.print(_transposed(names, differs))
+        say.print(_transposed(names, differs))
     if any(" *" in text for record in records for text in headline(record).values()):
-        console.print("* the queries of a task see each other (batch statistics)")
+        say.print("* the queries of a task see each other (batch statistics)")
 
 
 def _as_data(name: str, record: Record, differs: dict[str, list[Any]], i: int) -> dict[str, Any]:

@@ -45,7 +45,7 @@ end
 """
 
 
-def completion(args: list[str]) -> Call:
+def command(args: list[str]) -> Call:
     """Read the shell's name."""
     return parse(_completion, "jaxmeta completion", args)
 

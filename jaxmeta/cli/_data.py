@@ -1,23 +1,25 @@
 """``jaxmeta data``: fetch a data set; check, describe and look at images, a folder, a zip or a data set by name."""
 
 import json as jsonlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from jaxmeta.datasets._inspect import EPISODE, Found, Source, open_source, read_all, shown, summary
+from jaxmeta._suggest import near
+from jaxmeta.datasets._inspect import EPISODE, Found, Part, Source, open_source, read_all, shown, summary
 from jaxmeta.datasets._registry import DATASETS
 from jaxmeta.datasets._registry import fetch as fetch_data
-from jaxmeta.runs._names import near
+from jaxmeta.storage import write_whole
 
 from ._flags import Call, parse
-from ._grid import draw_grid
 from ._plan import size
+from ._results import console
 
 What = Annotated[str, tyro.conf.Positional]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+T = TypeVar("T")
 MOST = 20  # problems that are told in full
 
 _HELP = """\
@@ -31,7 +33,10 @@ cifar_fs, fc100, miniimagenet, tieredimagenet, cub, or one of TFDS. `jaxmeta dat
 """
 
 
-def data(args: list[str]) -> Call:
+ALL = Part()
+
+
+def command(args: list[str]) -> Call:
     """Read the flags of one of the four."""
     if not args or args[0] in ("-h", "--help"):
         return Call(_help, (), {})
@@ -62,10 +67,7 @@ def check(
     what: What,
     /,
     *,
-    data_dir: str | None = None,
-    split: str | None = None,
-    root: str = "",
-    allow_shared_classes: Flag = False,
+    part: Annotated[Part, tyro.conf.arg(name="")] = ALL,
     json: Flag = False,
 ) -> int:
     """Read every image, and print everything that is wrong at once, file by file.
@@ -75,15 +77,10 @@ def check(
 
     Args:
       what: a folder or zip, or a data set's name.
-      data_dir: where a data set's files are, for a name.
-      split: of a data set; all by default.
-      root: sub-folder to read, of a folder or zip.
-      allow_shared_classes: accept classes that are both in train and in test.
+      part: the part of it that is read.
       json: print JSON.
     """
-    with open_source(
-        what, data_dir=data_dir, split=split, root=root, allow_shared_classes=allow_shared_classes
-    ) as source:
+    with open_source(what, part) as source:
         found = _read(source)
     good = sum(found.shapes.values())
     if json:
@@ -103,25 +100,17 @@ def describe(
     what: What,
     /,
     *,
-    data_dir: str | None = None,
-    split: str | None = None,
-    root: str = "",
-    allow_shared_classes: Flag = False,
+    part: Annotated[Part, tyro.conf.arg(name="")] = ALL,
     json: Flag = False,
 ) -> int:
     """Read every image, and print how many there are, of which classes and shapes.
 
     Args:
       what: a folder or zip, or a data set's name.
-      data_dir: where a data set's files are, for a name.
-      split: of a data set; all by default.
-      root: sub-folder to read, of a folder or zip.
-      allow_shared_classes: accept classes that are both in train and in test.
+      part: the part of it that is read.
       json: print JSON.
     """
-    with open_source(
-        what, data_dir=data_dir, split=split, root=root, allow_shared_classes=allow_shared_classes
-    ) as source:
+    with open_source(what, part) as source:
         found = _read(source)
         about = summary(source, found)
     if json:
@@ -136,9 +125,7 @@ def preview(
     /,
     *,
     out: Path = Path("grid.png"),
-    data_dir: str | None = None,
-    split: str | None = None,
-    root: str = "",
+    part: Annotated[Part, tyro.conf.arg(name="")] = ALL,
     num_classes: int = 12,
     num_images: int = 10,
 ) -> int:
@@ -147,9 +134,7 @@ def preview(
     Args:
       what: a folder or zip, or a data set's name.
       out: the picture, a PNG that is not there yet.
-      data_dir: where a data set's files are, for a name.
-      split: of a data set; all by default.
-      root: sub-folder to read, of a folder or zip.
+      part: the part of it that is read.
       num_classes: rows.
       num_images: images of a row, at most.
     """
@@ -159,13 +144,38 @@ def preview(
     for name, value in (("num-classes", num_classes), ("num-images", num_images)):
         if not 1 <= value <= 100:
             raise ValueError(f"`--{name}` must be from 1 to 100, got {value}.")
-    with open_source(what, data_dir=data_dir, split=split, root=root) as source:
-        draw_grid(source, out, num_classes, num_images)
+    with open_source(what, part) as source:
+        _draw(source, out, num_classes, num_images)
     print(f"picture: {out}")
     return 0
 
 
 ACTIONS: dict[str, Callable[..., int]] = {"fetch": fetch, "check": check, "describe": describe, "preview": preview}
+
+
+def _draw(source: Source, out: Path, num_classes: int, num_images: int) -> None:
+    """Draw classes, and images of a class, that are spread evenly over what there is."""
+    from jaxmeta import plots
+
+    rows = [(part, name, items) for part, classes in source.parts.items() for name, items in classes.items()]
+    if not rows:
+        raise ValueError(source.odd[0] if source.odd else "There are no images, so there is nothing to draw.")
+    chosen = {f"{part}: {name}" if part else name: items for part, name, items in spread(rows, num_classes)}
+    figure = plots.class_images(
+        {name: list(map(source.read, spread(items, num_images))) for name, items in chosen.items()}
+    )
+    write_whole(out, lambda file: figure.savefig(file, format="png"))
+
+
+def spread(items: Sequence[T], wanted: int) -> list[T]:
+    """Return at most ``wanted`` of the items, at even distances.
+
+    Example:
+      >>> spread(range(10), 4), spread("ab", 4)
+      ([0, 3, 6, 9], ['a', 'b'])
+    """
+    last, count = len(items) - 1, min(len(items), wanted)
+    return [items[round(i * last / max(count - 1, 1))] for i in range(count)]
 
 
 def _read(source: Source) -> Found:
@@ -177,7 +187,6 @@ def _read(source: Source) -> Found:
 
 
 def _print(what: str, about: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("", "classes", "images", "per class: min", "median", "max", "5-way 5-shot, 15 queries")
@@ -186,21 +195,21 @@ def _print(what: str, about: dict[str, Any]) -> None:
         verdict = "yes" if part["episodes"] else f"no: {large} of {part['classes']} classes have {EPISODE} images"
         numbers = (part["classes"], part["images"], per["min"], per["median"], per["max"])
         table.add_row(part["part"], *(f"{n:,g}" for n in numbers), verdict)
-    console = Console(markup=False, emoji=False, highlight=False)
-    console.print(table)
+    say = console()
+    say.print(table)
     shapes = [f"{s['images']:,} of {' x '.join(map(str, s['shape']))}" for s in about["shapes"][:5]]
     more = len(about["shapes"]) - len(shapes)
-    console.print(f"shapes: {', '.join(shapes) or 'none'}{f' and {more} others' if more else ''}", soft_wrap=True)
-    console.print(f"pixels: {size(about['bytes'])} as they are")
+    say.print(f"shapes: {', '.join(shapes) or 'none'}{f' and {more} others' if more else ''}", soft_wrap=True)
+    say.print(f"pixels: {size(about['bytes'])} as they are")
     if names := about["held_out"]:
         texts = ", ".join(map(shown, names[:MOST])) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
-        console.print(f"`jaxmeta train photographs` holds out {len(names)} classes to test on: {texts}", soft_wrap=True)
+        say.print(f"`jaxmeta train photographs` holds out {len(names)} classes to test on: {texts}", soft_wrap=True)
     for text in about["shared"]:
-        console.print(_shown_whole(text), soft_wrap=True)
+        say.print(_shown_whole(text), soft_wrap=True)
     for text in about["notes"]:
-        console.print(f"note: {_shown_whole(text)}", soft_wrap=True)
+        say.print(f"note: {_shown_whole(text)}", soft_wrap=True)
     if about["problems"]:
-        console.print(f"{about['problems']:,} problems, which `jaxmeta data check {shown(what)}` names", soft_wrap=True)
+        say.print(f"{about['problems']:,} problems, which `jaxmeta data check {shown(what)}` names", soft_wrap=True)
 
 
 def _shown_whole(text: str) -> str:

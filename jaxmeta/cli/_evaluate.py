@@ -20,7 +20,7 @@ from ._progress import Display
 from ._results import console, table
 
 
-def evaluate(args: list[str]) -> Call:
+def command(args: list[str]) -> Call:
     """Read the flags."""
     return parse(_evaluate, "jaxmeta evaluate", args)
 

@@ -5,7 +5,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
@@ -13,21 +13,11 @@ from jaxmeta.arguments import check, complaint, flat, grouped, shown
 from jaxmeta.recipe import Recipe
 from jaxmeta.recipes import RECIPES, find
 
+from ._call import Call as Call
+
 DEFAULT = next(iter(RECIPES))
 CONFIG = (tyro.conf.OmitArgPrefixes,)
 T = TypeVar("T")
-
-
-class Call(NamedTuple):
-    """A parsed call of a command: the function that runs it, and its arguments by position and by name."""
-
-    function: Callable[..., int]
-    positional: tuple[Any, ...]
-    arguments: Mapping[str, Any]
-
-    def run(self) -> int:
-        """Run the command and return its exit code."""
-        return self.function(*self.positional, **self.arguments)
 
 
 def flag(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from jaxmeta.runs._names import near
+from jaxmeta._suggest import near
 
 from ._flags import Call, parse
 
@@ -18,7 +18,7 @@ KINDS: tuple[What, ...] = ("recipes", "algorithms", "datasets", "tasks", "backbo
 HELPERS = frozenset(("initializer", "load", "ClassSplit"))  # public, but none of the kinds
 
 
-def list_names(args: list[str]) -> Call:
+def command(args: list[str]) -> Call:
     """Read the flags."""
     if args and not args[0].startswith("-") and args[0] not in KINDS:
         raise ValueError(f"there is no `jaxmeta list {args[0]}`; {near(args[0], KINDS)}")

@@ -17,6 +17,7 @@ from jaxmeta.runs._compute import Placement
 from jaxmeta.runs._json import plain
 
 from ._flags import Call, read
+from ._results import console
 
 BY_RECIPE = Placement()
 
@@ -35,7 +36,7 @@ class Flags:
     """print JSON in place of the table"""
 
 
-def plan(args: list[str]) -> Call:
+def command(args: list[str]) -> Call:
     """Read the flags."""
     return Call(_plan, read("plan", Flags, args), {})
 
@@ -56,7 +57,7 @@ def _plan(recipe: Recipe, call: Flags, arguments: dict[str, Any]) -> int:
         shard=call.placement.shard,
     )
     if call.json:
-        print(jsonlib.dumps(plain({"recipe": name, "topology": call.topology, **as_dict(needs)}), indent=2))
+        print(jsonlib.dumps(plain({"recipe": name, "topology": call.topology, **needs.as_dict()}), indent=2))
     else:
         _print(name, call.topology, needs)
     return 0
@@ -82,18 +83,7 @@ def _use_the_host_only(topology: str) -> None:
             jax.config.update("jax_num_cpu_devices", int(size))
 
 
-def as_dict(needs: Plan) -> dict[str, Any]:
-    """Return a plan as plain dicts and numbers."""
-    memory = needs.memory and needs.memory._asdict() | {"total": needs.memory.total}
-    return needs._asdict() | {
-        "memory": memory,
-        "collectives": [c._asdict() for c in needs.collectives],
-        "fits": needs.fits,
-    }
-
-
 def _print(name: str, topology: str, needs: Plan) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     each = needs.tasks_per_step // needs.devices
@@ -101,9 +91,9 @@ def _print(name: str, topology: str, needs: Plan) -> None:
     table.columns[1].justify = "right"
     for row in _rows(needs):
         table.add_row(*row)
-    console = Console(markup=False, emoji=False, highlight=False)
-    console.print(f"{name} on {topology}: a meta-step of {needs.tasks_per_step:,} tasks, {each:,} on each device")
-    console.print(table)
+    say = console()
+    say.print(f"{name} on {topology}: a meta-step of {needs.tasks_per_step:,} tasks, {each:,} on each device")
+    say.print(table)
 
 
 def _rows(needs: Plan) -> list[tuple[str, str]]:

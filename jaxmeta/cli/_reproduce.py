@@ -1,4 +1,4 @@
-"""``jaxmeta reproduce``: trains the rows of a paper's table, and prints ours beside the paper's."""
+"""``jaxmeta reproduce``: train the rows of a paper's table, and print ours beside the paper's."""
 
 import contextlib
 import json
@@ -11,19 +11,17 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import tyro
 
-from jaxmeta import runs
+from jaxmeta._suggest import near
 from jaxmeta.ranges import Count, NotNegative, Tasks
-from jaxmeta.recipes import RECIPES, TABLES, Row
-from jaxmeta.runs import Config, _folder, write_config
-from jaxmeta.runs._compute import Compute
-from jaxmeta.runs._config import CONFIG
-from jaxmeta.runs._names import near
-from jaxmeta.runs._row_config import Asked, ask, knobs_of, trained_alike
+from jaxmeta.recipes import TABLES, Row
+from jaxmeta.runs import _folder
+from jaxmeta.runs._rows import RowRun, cost, knobs_of, recipe_name, row_run, train_row
 from jaxmeta.runs._tables import as_dict, read_row, results, write_table
 from jaxmeta.storage import is_remote
 
 from ._flags import Call, parse
 from ._folder import Folder
+from ._results import console
 from ._run import DIVERGED, INTERRUPTED, run
 from ._table import show_table
 
@@ -32,7 +30,7 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 class Options(NamedTuple):
-    """What a call asks of every row."""
+    """The flags of a call that hold for every row."""
 
     table: str
     out: Path
@@ -42,7 +40,7 @@ class Options(NamedTuple):
     changes: dict[str, Any]
 
 
-def reproduce(args: list[str]) -> Call:
+def command(args: list[str]) -> Call:
     """Read the flags."""
     return parse(_reproduce, "jaxmeta reproduce", args)
 
@@ -64,7 +62,7 @@ def _reproduce(
     as_json: Annotated[Flag, tyro.conf.arg(name="json")] = False,
     listed: Annotated[Flag, tyro.conf.arg(name="list")] = False,
 ) -> int:
-    """Trains the rows of a paper's table one after the other, measures them, and prints ours beside the paper's.
+    """Trains the rows of a paper's table one after the other, measures them, and print ours beside the paper's.
 
     Every row has a run folder of its own. The same call again goes on where it was cut short: rows that have
     finished are left as they are. A row that differs from an earlier one in its measurement alone takes that one's
@@ -103,7 +101,7 @@ def _reproduce(
 
 @contextlib.contextmanager
 def _stdout_free(yes: bool) -> Iterator[None]:
-    """What training says goes to the other stream, where JSON alone should be in this one."""
+    """Send what training prints to standard error, where standard output is for JSON alone."""
     with contextlib.redirect_stdout(sys.stderr) if yes else contextlib.nullcontext():
         yield
 
@@ -133,18 +131,12 @@ def _list(name: str | None, only: str, *, as_json: bool) -> int:
 
 def _about(row: Row) -> dict[str, Any]:
     knobs = knobs_of(row)
-    cost = {name: knobs[name] for name in ("num_steps", "tasks_per_step", "test_tasks")}
-    return {
-        "name": row.name, "recipe": row.name if row.name in RECIPES else row.recipe, "at": row.at,
-        "published": row.figure._asdict(), "trained_as": row.trained_as, **cost,
-    }  # fmt: skip
+    about = {"name": row.name, "recipe": recipe_name(row), "at": row.at, "published": row.figure._asdict()}
+    return about | {"trained_as": row.trained_as} | {n: knobs[n] for n in ("num_steps", "tasks_per_step", "test_tasks")}
 
 
 def _cost(rows: tuple[Row, ...]) -> str:
-    """Return the steps and tasks that training the rows takes; rows that share their training count once."""
-    trained = {row.trained_as or row.name: knobs_of(row) for row in rows}
-    steps = sum(knobs["num_steps"] for knobs in trained.values())
-    tasks = sum(knobs["num_steps"] * knobs["tasks_per_step"] for knobs in trained.values())
+    steps, tasks = cost(rows)
     return f"{steps:,} steps of training, {tasks:,} tasks"
 
 
@@ -153,57 +145,34 @@ def _papers(rows: tuple[Row, ...]) -> str:
 
 
 def _train(rows: tuple[Row, ...], options: Options) -> int:
-    """Trains what is missing; the table is written after every run. Where one diverges the others still run."""
+    """Train what is missing, and write the table after every run. Where one diverges the others still run."""
     named = {row.name: row for row in rows}  # rows of one name share their run
     first = sorted(named.values(), key=lambda row: row.trained_as is not None)
-    asked = [_ask(row, seed, options) for row in first for seed in range(options.seeds)]
+    table, changes, every = TABLES[options.table], options.changes, options.checkpoint_every
+    every_run = [
+        row_run(row, seed, table, options.out, changes=changes, checkpoint_every=every)
+        for row in first
+        for seed in range(options.seeds)
+    ]
     code = 0
-    for one in asked:
-        found = _train_one(one, options.minutes)
+    for one in every_run:
+        ended = _train_one(one, options.minutes)
         write_table(options.table, options.out)
         jax.clear_caches()  # the programs of one run serve no other
-        if found == INTERRUPTED:
+        if ended == INTERRUPTED:
             return INTERRUPTED
-        code = max(code, found)
+        code = max(code, ended)
     return code
 
 
-def _ask(row: Row, seed: int, options: Options) -> Asked:
-    knobs = knobs_of(row)
-    changes = {name: value for name, value in options.changes.items() if name in knobs}
-    name = row.name if row.name in RECIPES else row.recipe
-    config = Config(name, knobs | changes, seed, options.checkpoint_every, Compute().kept())
-    return ask(row, config, TABLES[options.table], options.out)
-
-
-def _train_one(asked: Asked, minutes: float | None) -> int:
-    config, folder = asked.config, asked.folder
-    if results(folder).get("status") == "diverged":
+def _train_one(one: RowRun, minutes: float | None) -> int:
+    """Train one run, and return an exit code; a run that has ended is left as it is."""
+    if results(one.folder).get("status") == "diverged":
         return DIVERGED  # and it would again
-    if _folder.is_complete(folder):
+    if _folder.is_complete(one.folder):
         return 0
-    experiment = RECIPES[config.recipe or ""](**config.arguments)
-    if asked.trained is not None and trained_alike(asked):
-        if not (folder / CONFIG).is_file():
-            _folder.make(folder)
-            write_config(folder, config._replace(task=experiment.prepare()), experiment.num_steps)
-        _folder.copy_training(asked.trained, folder)
-    if (folder / CONFIG).is_file():
-        return run(
-            lambda progress: runs.resume(folder, experiment, minutes=minutes, progress=progress),
-            experiment.num_steps,
-        )
-    return run(
-        lambda progress: runs.train(
-            experiment,
-            folder,
-            seed=config.seed,
-            checkpoint_every=config.checkpoint_every,
-            minutes=minutes,
-            progress=progress,
-        ),
-        experiment.num_steps,
-    )
+    act = lambda progress: train_row(one, minutes=minutes, progress=progress)
+    return run(act, one.config.arguments["num_steps"])
 
 
 def _print(rows: tuple[Row, ...], options: Options, *, as_json: bool) -> None:
@@ -211,8 +180,6 @@ def _print(rows: tuple[Row, ...], options: Options, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(as_dict(options.table, ours), indent=2))
         return
-    from rich.console import Console
-
-    console = Console(markup=False, emoji=False, highlight=False)
-    console.width = max(console.width, WIDTH)
-    console.print(show_table(options.table, ours))
+    say = console()
+    say.width = max(say.width, WIDTH)
+    say.print(show_table(options.table, ours))

@@ -7,11 +7,11 @@ from jaxmeta.progress import in_units
 from jaxmeta.runs import Measurement
 
 
-def console(*, stderr: bool = False) -> Any:
+def console(*, stderr: bool = False, width: int | None = None) -> Any:
     """Return a rich console that shows words as they are, without markup, emoji or colours of numbers."""
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
 def table(rows: Sequence[Measurement], published: str) -> Any:

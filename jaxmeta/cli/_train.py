@@ -44,7 +44,7 @@ class Flags:
     compute: Flat = HERE
 
 
-def train(args: list[str]) -> Call:
+def command(args: list[str]) -> Call:
     """Read the flags."""
     if _value("--resume", args) is not None:
         return parse(_resume, "jaxmeta train --resume RUN", args)

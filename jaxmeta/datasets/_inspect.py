@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,30 +56,34 @@ class Found(NamedTuple):
     odd: list[str]
 
 
+@dataclass(frozen=True)
+class Part:
+    """The part of the data that is read."""
+
+    data_dir: str | None = None
+    """where a data set's files are, for a name"""
+    split: str | None = None
+    """of a data set; by default its train, val and test, or the train of TFDS"""
+    root: str = ""
+    """sub-folder to read, of a folder or zip"""
+    allow_shared_classes: bool = False
+    """accept classes that are both in train and in test"""
+
+
 @contextmanager
-def open_source(
-    what: str,
-    *,
-    data_dir: str | None = None,
-    split: str | None = None,
-    root: str = "",
-    allow_shared_classes: bool = False,
-) -> Generator[Source, None, None]:
+def open_source(what: str, part: Part = Part()) -> Generator[Source, None, None]:
     """Open a folder or zip, if there is one of that name, or else a data set.
 
     Args:
       what: a path, or a name that `load` knows.
-      data_dir: where a data set's files are.
-      split: of a data set; by default its train, val and test, or TFDS's train.
-      root: sub-folder of a path.
-      allow_shared_classes: whether classes may be both in train and in test.
+      part: the part of it that is read.
     """
-    path = _path(what, data_dir, split, root)
+    path = _path(what, part.data_dir, part.split, part.root)
     if path is None:
-        yield _of_sets(_load(what, data_dir, split))
+        yield _of_sets(_load(what, part.data_dir, part.split))
         return
     with open_tree(path, "path", strict=False) as tree:
-        source = _of_files(tree.names, path, root, allow_shared_classes)
+        source = _of_files(tree.names, path, part.root, part.allow_shared_classes)
         yield source._replace(
             read=lambda name: read_image(tree.read(name), f"{name!r} in {str(path)!r}", None, "rgb"),
             odd=tree.odd + source.odd,

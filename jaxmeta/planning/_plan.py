@@ -69,6 +69,12 @@ class Plan(NamedTuple):
             return False
         return None if self.limit is None else self.memory.total <= self.limit
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as dicts, lists, texts and numbers, with `fits` and the total of memory."""
+        memory = self.memory and self.memory._asdict() | {"total": self.memory.total}
+        talk = [collective._asdict() for collective in self.collectives]
+        return self._asdict() | {"memory": memory, "collectives": talk, "fits": self.fits}
+
 
 def plan(
     learner: MetaLearner,

@@ -12,6 +12,7 @@ from ._canvas import GREY as GREY
 from ._canvas import ORANGE as ORANGE
 from ._canvas import RIGHT as RIGHT
 from ._canvas import WRONG as WRONG
+from ._class_images import class_images as class_images
 from ._confusion import confusion as confusion
 from ._embedding import embedding_map as embedding_map
 from ._episodes import episodes as episodes
@@ -21,5 +22,5 @@ from ._learning import learning_curves as learning_curves
 
 __all__ = [
     "learning_curve", "learning_curves", "adaptation_curve",
-    "episodes", "fits", "confusion", "embedding_map",
+    "episodes", "fits", "confusion", "embedding_map", "class_images",
 ]  # fmt: skip

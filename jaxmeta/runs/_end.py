@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import jax
-
 from .. import plots
 from ..experiment import Experiment
 from ..types import Variables
@@ -52,7 +50,6 @@ def write_end(
     rows: Journal,
     title: str,
     *,
-    mesh: jax.sharding.Mesh | None,
     tell: Report,
     stopped: Callable[[], bool],
 ) -> Result:
@@ -67,7 +64,7 @@ def write_end(
     if rows.rows:
         drawn[_folder.LEARNING] = lambda: plots.learning_curve(rows.rows, folder / _folder.LEARNING, title=title)
     if result.status == "finished":
-        drawn |= pictures(folder, e, result.meta, mesh=mesh)
+        drawn |= pictures(folder, e, result.meta)
     for number, (file, draw) in enumerate(drawn.items(), 1):
         if result.status == "finished" and stopped():
             result = result._replace(status="interrupted")

@@ -1,4 +1,4 @@
-"""One larger task of held-out classes, always the same ones, on which single predictions can be looked at."""
+"""Draw one larger task of held-out classes, always the same ones, to look at single predictions."""
 
 from typing import Any, NamedTuple
 
@@ -7,18 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..tasks import Classes, classes_of
-from ..types import Batch, MetaLearner, PyTree, Sampler, Task, Variables
+from ..types import Batch, Key, MetaLearner, PyTree, Sampler, Task, Variables
 
 WAYS, QUERIES = 10, 20  # at most: of classes, and of each class, where the data have as many
 
 
 class HeldOut(NamedTuple):
-    """A task and what its classes are called.
+    """A task and the names of its classes.
 
     Attributes:
-      task: C queries of each class for every one that the sampler's own tasks have.
-      num_ways: W.
-      num_parts: C; predictions are made for as many queries at a time as in the sampler's own tasks.
+      task: the task. It has C times as many queries of each class as the sampler's own tasks.
+      num_ways: the number of classes W.
+      num_parts: C, the number of parts that are predicted one after the other, each as large as a task of the sampler.
       names: of the classes, or None where they have none.
     """
 
@@ -29,10 +29,10 @@ class HeldOut(NamedTuple):
 
 
 def held_out(learner: MetaLearner, meta: Variables, sampler: Sampler) -> HeldOut | None:
-    """Of more classes than the sampler's tasks have, where the learner can tell them apart; None for other samplers.
+    """Return a task of up to `WAYS` classes, or of the sampler's own number if the learner cannot predict more.
 
-    The classes stay the same from query to query, so that it means something which is taken for which; in the tasks
-    of the measurement they are others each time.
+    The tasks of the measurement have other classes each time. Here they stay the same, so that mistakes can be counted
+    by class. None for a sampler without classes.
     """
     classes = classes_of(sampler)
     if classes is None:
@@ -46,7 +46,7 @@ def held_out(learner: MetaLearner, meta: Variables, sampler: Sampler) -> HeldOut
 
 
 def outputs(learner: MetaLearner, meta: Variables, found: HeldOut) -> tuple[np.ndarray, np.ndarray]:
-    """The learner's outputs for all queries ``[C, N, W]``, and their labels ``[C, N]``."""
+    """Return the learner's outputs for all queries ``[C, N, W]``, and their labels ``[C, N]``."""
     query = jax.tree.map(lambda a: _in_parts(a, found), (found.task.query.x, found.task.query.y))
 
     @jax.jit
@@ -58,11 +58,11 @@ def outputs(learner: MetaLearner, meta: Variables, found: HeldOut) -> tuple[np.n
 
 
 def embedding(learner: MetaLearner, meta: Variables, found: HeldOut) -> tuple[np.ndarray, np.ndarray] | None:
-    """Features of the queries ``[N, D]`` and prototypes ``[W, D]``, of learners that decide by the nearest of these.
+    """Return features of the queries ``[N, D]`` and prototypes ``[W, D]``, or None for learners without prototypes.
 
-    A learner does not show its features. But where it adapts to class means, the mean of a class of one example is
-    that example's feature. Whether the learner really decides by them is tried: the nearest prototype has to be its
-    own prediction, for 95 of a hundred queries at least.
+    A learner has no function for its features. But where it adapts to class means, the mean of a class of one example
+    is the feature of that example. The learner counts as one that decides by the nearest prototype if that is its
+    prediction for at least 95 % of the queries.
     """
     support, query = found.task
     if not has_prototypes(learner, meta, found):
@@ -82,6 +82,15 @@ def has_prototypes(learner: MetaLearner, meta: Variables, found: HeldOut) -> boo
     return hasattr(jax.eval_shape(learner.adapt, meta, found.task.support), "means")
 
 
+def class_names(sampler: Sampler, keys: Key) -> list[list[str]] | None:
+    """Return the names of the classes of the tasks of ``keys`` ``[T]``, or None where classes have none."""
+    classes = classes_of(sampler)
+    if classes is None or not classes.names:
+        return None
+    numbers = jax.jit(lambda s, keys: jax.vmap(lambda key: s.class_indices(s.draw(key)))(keys))(sampler, keys)
+    return [[classes.names[number] for number in row] for row in np.asarray(numbers).tolist()]
+
+
 def _draw(sampler: Any, classes: Classes, num_ways: int) -> HeldOut:
     layout = classes.layout
     shots, own = layout.num_shots[1], layout.num_queries
@@ -96,17 +105,17 @@ def _draw(sampler: Any, classes: Classes, num_ways: int) -> HeldOut:
 
 
 def _in_parts(a: Any, found: HeldOut) -> Any:
-    """``[W C Q, ...]`` as ``[C, W Q, ...]``."""
+    """Return ``[W C Q, ...]`` as ``[C, W Q, ...]``."""
     split = a.reshape(found.num_ways, found.num_parts, -1, *a.shape[1:])
     return split.swapaxes(0, 1).reshape(found.num_parts, -1, *a.shape[1:])
 
 
 def _tells_apart(learner: MetaLearner, meta: Variables, found: HeldOut) -> bool:
-    """Whether there is an output for each class: a head of fixed size, for instance, may have fewer."""
+    """Return whether the learner has an output for each class: a head of fixed size may have fewer."""
     query = jax.tree.map(lambda a: _in_parts(a, found)[0], found.task.query.x)
     predict = lambda support, x: learner.predict(meta, learner.adapt(meta, support), x)
     try:
         shape = jax.eval_shape(predict, found.task.support, query)
-    except Exception:  # of whatever kind a network raises that was made for another number
+    except Exception:  # a network that was made for another number raises any kind
         return False
     return getattr(shape, "ndim", 0) == 2 and shape.shape[-1] == found.num_ways

@@ -9,39 +9,38 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import plots
-from ..evaluation import evaluate
+from ..evaluation import adaptation_curve
 from ..experiment import Experiment
 from ..step import task_keys
-from ..types import Batch, MetaLearner, Task, Variables
+from ..types import Batch, Key, MetaLearner, Task, Variables
 from . import _folder
-from ._held_out import HeldOut, embedding, has_prototypes, held_out, outputs
+from ._held_out import HeldOut, class_names, embedding, has_prototypes, held_out, outputs
 from ._measure import has_images, learners
 
 NUM_TASKS, GRID = 4, 200
-CURVE_TASKS = 256  # at most, for each point of the adaptation curve
-POINTS = (0, 1, 2, 3, 5, 10, 20, 50, 100)  # inner steps up to the recipe's; each is a program of its own
-BEYOND = (5, 10)  # and these, however few the recipe has
+CURVE_TASKS = 256  # at most, for the adaptation curve
+STEPS = (*range(11), 20, 50, 100)  # inner steps of the adaptation curve: up to 10, and up to the recipe's
 
 
-def pictures(
-    folder: Path, experiment: Experiment, meta: Variables, *, mesh: jax.sharding.Mesh | None = None
-) -> dict[str, Callable[[], Any]]:
+def pictures(folder: Path, experiment: Experiment, meta: Variables) -> dict[str, Callable[[], Any]]:
     """Return the pictures of the trained learner that its tasks have: a file's name, and a function that writes it."""
-    tasks = jax.jit(jax.vmap(experiment.test))(task_keys(jax.random.key(1), NUM_TASKS))
+    keys = task_keys(jax.random.key(1), NUM_TASKS)
+    tasks = jax.jit(jax.vmap(experiment.test))(keys)
     drawn: dict[str, Callable[[], Any]] = {}
     if has_images(experiment.test):
-        drawn[_folder.EPISODES] = lambda: _draw_episodes(folder, experiment, meta, tasks)
+        drawn[_folder.EPISODES] = lambda: _draw_episodes(folder, experiment, meta, tasks, keys)
         drawn |= _of_classes(folder, experiment, meta)
     elif _is_curve(tasks):
         drawn[_folder.FITS] = lambda: _draw_fits(folder / _folder.FITS, experiment, meta, tasks)
     if experiment.make_learner is not None and any(experiment.test_steps):
-        drawn[_folder.ADAPTATION] = lambda: _draw_adaptation(folder / _folder.ADAPTATION, experiment, meta, mesh)
+        drawn[_folder.ADAPTATION] = lambda: _draw_adaptation(folder / _folder.ADAPTATION, experiment, meta)
     return drawn
 
 
-def _draw_episodes(folder: Path, experiment: Experiment, meta: Variables, tasks: Task) -> None:
+def _draw_episodes(folder: Path, experiment: Experiment, meta: Variables, tasks: Task, keys: Key) -> None:
     outputs = _outputs(experiment.headline, meta, tasks.support, tasks.query.x)
-    plots.episodes(tasks, outputs, folder / _folder.EPISODES, title="Held-out classes after adaptation")
+    names, title = class_names(experiment.test, keys), "Held-out classes after adaptation"
+    plots.episodes(tasks, outputs, folder / _folder.EPISODES, names=names, title=title)
 
 
 def _of_classes(folder: Path, experiment: Experiment, meta: Variables) -> dict[str, Callable[[], Any]]:
@@ -72,14 +71,13 @@ def _draw_embedding(path: Path, learner: MetaLearner, meta: Variables, task: Hel
         plots.embedding_map(space[0], task.task.query.y, space[1], path, names=task.names, title=title)
 
 
-def _draw_adaptation(path: Path, experiment: Experiment, meta: Variables, mesh: jax.sharding.Mesh | None) -> None:
+def _draw_adaptation(path: Path, experiment: Experiment, meta: Variables) -> None:
     """Draw held-out metrics from no step to the most that the recipe measures, and to at least ten."""
     make = experiment.make_learner
     assert make is not None
-    num_tasks, mesh = min(experiment.test_tasks, CURVE_TASKS), mesh if jax.process_count() == 1 else None
-    last = max(experiment.test_steps)
-    steps = sorted({*experiment.test_steps, *BEYOND, *(k for k in POINTS if k <= last)})
-    curve = {k: evaluate(make(num_steps=k), meta, experiment.test, num_tasks=num_tasks, mesh=mesh) for k in steps}
+    num_tasks, last = min(experiment.test_tasks, CURVE_TASKS), max(*experiment.test_steps, 10)
+    steps = {*experiment.test_steps, *(k for k in STEPS if k <= last)}
+    curve = adaptation_curve(make, meta, experiment.test, steps=steps, num_tasks=num_tasks)
     plots.adaptation_curve(curve, path, title="Held-out tasks while adapting")
 
 

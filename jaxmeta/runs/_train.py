@@ -218,7 +218,7 @@ def _train(run: _Run, keeper: checkpoint.Keeper) -> Result:
         result = Result(status, int(state.step), meta, measurements, folder, message)
         if is_first():
             title = f"Training, seed {run.config.seed}"
-            result = write_end(e, result, rows, title, mesh=mesh, tell=tell, stopped=stop.is_set)
+            result = write_end(e, result, rows, title, tell=tell, stopped=stop.is_set)
     return result
 
 

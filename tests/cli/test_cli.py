@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxmeta.arguments import arguments_of
-from jaxmeta.cli import COMMANDS, UNREAD, main
+from jaxmeta.cli import UNREAD, main
 from jaxmeta.cli._run import DIVERGED, INTERRUPTED, LOST
 from jaxmeta.recipes import RECIPES
 from jaxmeta.recipes._characters import Algorithm as Characters
@@ -114,10 +114,10 @@ def test_a_reader_who_has_enough(call):
 
 
 def test_a_pipe_that_is_not_the_output(monkeypatch, capsys):
-    def list_names(args):
+    def command(args):
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setitem(COMMANDS, "list", list_names)
+    monkeypatch.setattr("jaxmeta.cli._list.command", command)
     assert main(["list"]) == 2 and "Broken pipe" in capsys.readouterr().err
 
 
@@ -346,3 +346,14 @@ def test_knobs_of_the_computation(tmp_path, capsys):
     fails(capsys, ["train", *SINE, "--mesh", "task=3"], "`--mesh` is task=3, which does not divide the 25 tasks")
     fails(capsys, ["train", *SINE, "--mesh", "data=2"], "must be like task=4", "got 'data=2'")
     fails(capsys, ["train", *SINE, "--accumulate", "0"], "`--accumulate` must be a whole number of at least 1, got 0")
+
+
+def test_a_command_loads_its_own_module_alone():
+    code = (
+        "import sys\nfrom jaxmeta.cli import main\nmain(['--help'])\n"
+        "print([m for m in sys.modules if m.startswith(('jaxmeta.cli._', 'tyro', 'flax', 'rich'))], file=sys.stderr)\n"
+        "main(['list', 'tasks'])\n"
+        "print('jaxmeta.cli._train' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["['jaxmeta.cli._call']", "False"]

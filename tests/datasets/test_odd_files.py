@@ -163,7 +163,7 @@ def test_check_names_every_file_and_never_breaks(tmp_path, capsys):
     (folder / "away.jpg").symlink_to("/etc/hostname")
     (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
     os.mkfifo(folder / "pipe.jpg")
-    assert _data.data(["check", str(tmp_path / "photos"), "--json"]).run() == 2
+    assert _data.command(["check", str(tmp_path / "photos"), "--json"]).run() == 2
     about = json.loads(capsys.readouterr().out)
     assert about["images"] == 4  # the transparent one can be read too
     for name in [*bad, "loop", "away.jpg", "gone.jpg", "pipe.jpg"]:
@@ -179,10 +179,10 @@ def test_check_tells_of_shared_uneven_and_unused_classes(tmp_path, capsys):
             for i in range(count):
                 archive.writestr(f"{name}/{i}.gif", half_red("GIF"))
     for action, key in (("check", "problems"), ("describe", "shared")):
-        assert _data.data([action, str(path), "--json"]).run() == 2
+        assert _data.command([action, str(path), "--json"]).run() == 2
         about = json.loads(capsys.readouterr().out)
         assert len(about[key]) == 1 and "1 of the 1 classes of 'test' is also in 'train' (cat)" in about[key][0]
-        assert _data.data([action, str(path), "--json", "--allow-shared-classes"]).run() == 0
+        assert _data.command([action, str(path), "--json", "--allow-shared-classes"]).run() == 0
         about = json.loads(capsys.readouterr().out)
         for text in ("not used: old/cow", "are uneven: dog has 2 images, cat 30", "is also in 'train'"):
             assert sum(text in note for note in about["notes"]) == 1, text
