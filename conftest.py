@@ -72,3 +72,11 @@ def omniglot_dir() -> Path:
     if not (path / "images_background.zip").exists():
         pytest.skip("the real Omniglot zips are not there: expected shared/data/omniglot beside the repository")
     return path
+
+
+@pytest.fixture
+def intents_dir() -> Path:
+    """Return the folder that holds `clinc150` and `banking77`, or skip the test."""
+    if not (SHARED_DATA / "clinc150" / "data_full.json").exists():
+        pytest.skip("CLINC150 and BANKING77 are not there: expected shared/data/clinc150 beside the repository")
+    return SHARED_DATA

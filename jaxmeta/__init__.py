@@ -1,6 +1,6 @@
 """jaxmeta: meta-learning in JAX. Pure functions that learn to learn, batched over tasks.
 
-The public names, in reading order. `backbones` and `recipes` need flax and load on first use.
+The public names, in reading order. `backbones`, `pretrained` and `recipes` need flax and load on first use.
 """
 
 from importlib import import_module
@@ -26,14 +26,14 @@ from .step import backprop, init, meta_step
 from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model, Sampler, Task, Variables
 
 if TYPE_CHECKING:
-    from . import backbones, checkpoint, planning, plots, recipes, rl, runs, testing
+    from . import backbones, checkpoint, planning, plots, pretrained, recipes, rl, runs, testing
     from .estimator import FewShotClassifier, FewShotRegressor
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Batch", "Task", "Variables", "Model", "MetaLearner", "Aux", "MetaState", "Estimate", "Sampler", "ClassSet",
-    "from_linen", "from_nnx", "from_functions", "identity", "inductive", "backbones",
+    "from_linen", "from_nnx", "from_functions", "identity", "inductive", "backbones", "pretrained",
     "losses", "inner", "implicit", "update_rules",
     "episodic", "Adapted", "centre_features",
     "tasks", "datasets",
@@ -45,7 +45,7 @@ __all__ = [
 ]  # fmt: skip
 __all__ += algorithms.__all__
 
-_LAZY = ("backbones", "recipes", "checkpoint", "planning", "plots", "rl", "runs", "testing")
+_LAZY = ("backbones", "recipes", "checkpoint", "planning", "plots", "pretrained", "rl", "runs", "testing")
 
 
 def __getattr__(name: str) -> Any:

@@ -180,3 +180,8 @@ def minibatches(key: Key | None, num_examples: int, batch_size: int, num_steps: 
     passes = -(-num_steps * batch_size // num_examples)
     rows = jax.vmap(lambda k: jax.random.permutation(k, num_examples))(jax.random.split(key, max(passes, 1)))
     return rows.reshape(-1)[: num_steps * batch_size].reshape(num_steps, batch_size)
+
+
+def scale_bytes(x: jax.Array) -> jax.Array:
+    """Return uint8 images as float32 in [0, 1], and other arrays unchanged."""
+    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x

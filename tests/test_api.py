@@ -14,7 +14,7 @@ import jaxmeta as jm
 PACKAGE = Path(jm.__file__).parent
 MODULES = """experiment settings losses inner implicit update_rules layers tasks datasets algorithms backbones
     ops plots checkpoint recipes attacks parallel nonfinite planning callbacks runs estimator learner
-    models rl testing""".split()
+    models pretrained rl testing""".split()
 
 
 def public():
@@ -79,9 +79,10 @@ ROOMS = {
     "progress": {"callbacks"},
     "fit": set("types storage callbacks progress parallel step evaluation prefetch validation defaults".split()),
     "testing": {"types", "losses", "step", "fit", "evaluation"},
-    "tasks": {"types", "validation"},
+    "tasks": {"types", "validation", "rows"},
     "rl": {"types", "inner", "implicit", "step"},
-    "datasets": {"types", "storage", "validation"},
+    "datasets": {"types", "storage", "validation", "rows"},
+    "pretrained": {"types", "storage", "models", "datasets"},
     "checkpoint": {"types", "storage", "parallel"},
     "plots": {"types", "storage"},
     "estimator": set("types storage learner models losses algorithms checkpoint datasets recipe runs".split()),
@@ -124,7 +125,8 @@ def test_jax_inside_is_used_where_primitives_are_defined_only():
 
 
 def test_importing_is_light():
-    heavy = "gcsfs flax grain tensorflow tensorflow_datasets orbax matplotlib sklearn PIL rich tyro scipy.stats".split()
+    heavy = "gcsfs tokenizers safetensors flax grain tensorflow tensorflow_datasets orbax matplotlib".split()
+    heavy += "sklearn PIL rich tyro scipy.stats".split()
     code = f"import sys, jaxmeta; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

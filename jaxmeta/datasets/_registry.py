@@ -12,6 +12,7 @@ from jaxmeta.types import ClassSet
 from ._class_splits import ClassSplit, read_part
 from ._files import local_path
 from ._grocery import fetch_grocery, grocery
+from ._intents import banking77, clinc150, fetch_intents
 from ._omniglot import fetch_omniglot, omniglot
 from ._published import SETS, fetch_published, published_split
 from ._tfds import from_tfds, prepare
@@ -21,17 +22,21 @@ class DataSet(NamedTuple):
     """A row of the table.
 
     Attributes:
-      read: ``(split, *, data_dir, download) -> ClassSet``; it also takes ``size`` in pixels.
+      read: ``(split, *, data_dir, download) -> ClassSet``; it also takes ``size`` in pixels, where it reads images.
       fetch: ``data_dir -> folder``: download what is missing, or raise a ValueError that says how to get it.
+      is_text: whether the examples are token ids.
     """
 
     read: Callable[..., ClassSet]
     fetch: Callable[[str | os.PathLike[str] | None], str]
+    is_text: bool = False
 
 
 DATASETS: dict[str, DataSet] = {
     "omniglot": DataSet(omniglot, fetch_omniglot),
     "grocery": DataSet(grocery, fetch_grocery),
+    "clinc150": DataSet(clinc150, partial(fetch_intents, "clinc150"), is_text=True),
+    "banking77": DataSet(banking77, partial(fetch_intents, "banking77"), is_text=True),
     **{name: DataSet(partial(published_split, name), partial(fetch_published, name)) for name in SETS},
 }
 FOLDER_SIZE = 84  # pixels, to which the images of a folder are resized by default
@@ -50,8 +55,9 @@ def load(
 
     Args:
       name: ``"omniglot"``, ``"grocery"``, a name of `published_split` (``"cifar_fs"``, ``"fc100"``,
-        ``"miniimagenet"``, ``"tieredimagenet"``, ``"cub"``); ``"folder"``, for the folder or zip of images at
-        `data_dir`; a path of one; or a data set of TFDS that has images and labels.
+        ``"miniimagenet"``, ``"tieredimagenet"``, ``"cub"``); ``"clinc150"`` or ``"banking77"``, texts;
+        ``"folder"``, for the folder or zip of images at `data_dir`; a path of one; or a data set of TFDS that has
+        images and labels.
       split: ``"train"``, ``"val"`` or ``"test"``; other data sets may have more, see `omniglot`; of TFDS its own
         notation, such as ``"train[:80%]"``.
       data_dir: where the data is; by default ``$JAXMETA_DATA_DIR/<name>``, then ``<name>`` in the cache folder. For
@@ -83,6 +89,8 @@ def load(
         read = DATASETS[str(name)].read
         if size is None:
             return read(split, data_dir=data_dir, download=download)
+        if DATASETS[str(name)].is_text:
+            raise ValueError(f"`size` is in pixels, and {name} has texts. Leave it out; `length` is in tokens.")
         return read(split, data_dir=data_dir, download=download, size=size)
     path = folder_path(name, data_dir)
     if path is None:

@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmeta.rows import scale_bytes
 from jaxmeta.types import Batch, ClassSet, Key, PyTree, Task
 
 from ._checks import positive
-from ._episodes import check_data, check_rotate, gather, on_device, scale, turn
+from ._episodes import check_data, check_rotate, gather, on_device, turn
 
 
 def batches(data: ClassSet, *, batch_size: int, rotate: Literal["extra"] | None = None) -> "Batches":
@@ -112,7 +113,7 @@ class Batches:
         if indices.turns is not None:
             x = jax.vmap(lambda image, turns: turn(image[None], turns)[0])(x, indices.turns)
         ways = jnp.ones([self.num_classes], bool)
-        return Task(None, Batch(jax.tree.map(scale, x), indices.labels, ways=ways))
+        return Task(None, Batch(jax.tree.map(scale_bytes, x), indices.labels, ways=ways))
 
     def __call__(self, key: Key) -> Task:
         """Return the mini-batch of ``key``."""

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmeta.rows import scale_bytes
 from jaxmeta.types import ClassSet, Key, PyTree, Task
 from jaxmeta.validation import check_integers
 
@@ -135,7 +136,7 @@ class Episodes:
         """Turn and scale gathered examples ``[W, K + Q, ...]``."""
         if indices.turns is not None:
             x = jax.vmap(turn)(x, indices.turns)
-        return self.layout.task(indices.slots, jax.tree.map(scale, x))
+        return self.layout.task(indices.slots, jax.tree.map(scale_bytes, x))
 
     def __call__(self, key: Key) -> Task:
         """Return the task of ``key``."""
@@ -188,11 +189,6 @@ def turn(images: jax.Array, turns: jax.Array) -> jax.Array:
     """Turn the images of one class, ``[N, H, H, ...]``, by ``turns`` times 90 degrees counter-clockwise."""
     images = jnp.where(turns % 2 == 1, jnp.rot90(images, 1, (1, 2)), images)
     return jnp.where(turns >= 2, jnp.rot90(images, 2, (1, 2)), images)
-
-
-def scale(x: jax.Array) -> jax.Array:
-    """Return uint8 images as float32 in [0, 1], and other arrays unchanged."""
-    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
 
 
 def check_type(data: Any) -> None:
