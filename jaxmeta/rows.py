@@ -1,8 +1,11 @@
-"""The rows of a batch: hide those of weight 0 from a learner, take some, and draw mini-batches.
+"""The rows of a batch: hide those of weight 0 from a learner, find unlabelled ones, take some, and draw mini-batches.
 
 Letters: N examples, L tokens.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -148,6 +151,44 @@ def hidden_row(batch: Batch) -> Batch:
     zeros = lambda leaf: jnp.zeros((1, *leaf.shape[1:]), leaf.dtype)
     weight = jnp.zeros((1,) if batch.weight is None else (1, *batch.weight.shape[1:]))
     return Batch(jax.tree.map(zeros, batch.x), jax.tree.map(zeros, batch.y), weight, batch.ways)
+
+
+def unlabelled_rows(support: Batch) -> jax.Array:
+    """Return the weight of each unlabelled example of a support set, whose label is -1; 0 for all others, ``[N]``.
+
+    Only learners that call this use such examples. `init` refuses the label -1 for all others, which would take it for
+    a class.
+
+    Example:
+      >>> unlabelled_rows(Batch(jnp.ones((3, 1)), jnp.array([0, -1, -1]), jnp.array([1.0, 1.0, 0.0]))).tolist()
+      [0.0, 1.0, 0.0]
+    """
+    calls = _unlabelled.get()
+    if calls is not None:
+        calls.append(support)
+    weight = (support.y < 0).astype(jnp.float32)
+    return weight if support.weight is None else weight * support.weight
+
+
+@contextmanager
+def noting_unlabelled() -> Generator[list[Batch]]:
+    """Collect the support sets of which `unlabelled_rows` is asked inside, so that it is known who uses them.
+
+    Example:
+      >>> with noting_unlabelled() as used:
+      ...     weight = unlabelled_rows(Batch(jnp.ones((1, 1)), jnp.array([0])))
+      >>> len(used)
+      1
+    """
+    calls: list[Batch] = []
+    token = _unlabelled.set(calls)
+    try:
+        yield calls
+    finally:
+        _unlabelled.reset(token)
+
+
+_unlabelled: ContextVar[list[Batch] | None] = ContextVar("unlabelled", default=None)
 
 
 def num_rows(batch: Batch) -> int:

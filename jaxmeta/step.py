@@ -17,6 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 from .defaults import Auto, chosen_chunk, chosen_mesh
 from .nonfinite import all_finite, by_task, of_kept, stays_finite
 from .parallel import Rule, check_mesh, gather, layout, mean_and_scatter, over_tasks, specs, task_axes
+from .rows import noting_unlabelled
 from .state_changes import changes, moved
 from .types import Aux, Batch, Key, MetaLearner, MetaState, PyTree, Sampler, Task, Variables
 from .validation import check_is_learner, check_is_optimizer, check_is_state, check_task
@@ -67,12 +68,12 @@ def init(
     keys = jnp.moveaxis(jax.vmap(_init_keys)(key.reshape(-1)), 1, 0).reshape(2, *key.shape)
     k_task, k_init = keys
     if isinstance(task_or_sampler, Task):
-        check_task(task_or_sampler)
+        check_task(task_or_sampler, unlabelled=True)  # `_checked_meta` knows whether the learner uses such examples
         tasks, axis = task_or_sampler, None
     else:
         tasks, axis = _draw_checked(task_or_sampler, k_task), 0
     example = tasks if axis is None or key.ndim == 0 else jax.tree.map(lambda a: a[0], tasks)
-    check_task(example)
+    check_task(example, unlabelled=True)
 
     def first(key: Key, k_init: Key, task: Task) -> MetaState:
         meta = _checked_meta(learner, task, k_init, example)
@@ -113,10 +114,11 @@ def _checked_meta(learner: MetaLearner, task: Task, key: Key, example: Task) -> 
         if not isinstance(meta, Variables):
             kind = type(meta).__name__
             raise TypeError(f"`learner.init` must return `Variables`, got {kind}. {_MODELS}")
-        jax.eval_shape(learner.loss, meta, task, key)
+        with noting_unlabelled() as used:
+            jax.eval_shape(lambda *args: learner.loss(*args), meta, task, key)  # a new function is traced anew
     except AttributeError as error:
         raise (ValueError(_NO_SUPPORT) if task.support is None else error) from None
-    check_task(example, num_ways=_num_outputs(learner, meta, task))
+    check_task(example, num_ways=_num_outputs(learner, meta, task), unlabelled=bool(used))
     return meta
 
 

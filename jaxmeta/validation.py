@@ -11,7 +11,7 @@ import numpy as np
 from .types import Batch, ClassSet, MetaLearner, MetaState, Model, PyTree, Sampler, Task, Variables
 
 
-def check_task(task: Any, *, num_ways: int | None = None) -> None:
+def check_task(task: Any, *, num_ways: int | None = None, unlabelled: bool = False) -> None:
     """Check one episode: matching lengths and, where values are known, labels in range and finite inputs.
 
     Examples of weight 0 may hold anything.
@@ -19,6 +19,7 @@ def check_task(task: Any, *, num_ways: int | None = None) -> None:
     Args:
       task: a `Task`, one episode. Of traced arrays only the shapes and dtypes are checked.
       num_ways: the number of classes where ``ways`` does not say it: the learner's outputs, for instance.
+      unlabelled: whether support examples may have the label -1, as the learner uses unlabelled ones.
 
     Raises:
       TypeError: if ``task`` is no `Task`.
@@ -39,7 +40,7 @@ def check_task(task: Any, *, num_ways: int | None = None) -> None:
             _check_lengths(f"task.{name}", batch)
             _check_labels(f"task.{name}", batch, num_ways)
             if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(batch)):
-                _check_values(f"task.{name}", batch, num_ways)
+                _check_values(f"task.{name}", batch, num_ways, least=-1 if unlabelled and name == "support" else 0)
     if isinstance(task.query, Batch) and 0 in jnp.shape(jax.tree.leaves(task.query.y)[0]):
         raise ValueError("`task.query` has no examples, so there is nothing to predict. Give at least one query.")
 
@@ -282,8 +283,14 @@ def _check_labels(name: str, batch: Batch, num_ways: int | None) -> None:
         )
 
 
-def _check_values(name: str, batch: Batch, num_ways: int | None) -> None:
-    """Check the values of examples that have a weight."""
+_UNLABELLED = (
+    " The label -1 marks unlabelled support examples for learners that use them, such as "
+    '`soft_kmeans(unlabelled="support")`; give them weight 0 for all others.'
+)
+
+
+def _check_values(name: str, batch: Batch, num_ways: int | None, least: int) -> None:
+    """Check the values of examples that have a weight; ``least`` is the smallest label."""
     check_integers(f"{name}.x", batch.x)
     check_integers(f"{name}.y", batch.y)
     for leaf in jax.tree.leaves(batch.x):
@@ -293,13 +300,13 @@ def _check_values(name: str, batch: Batch, num_ways: int | None) -> None:
     if width is None or not hasattr(batch.y, "dtype") or not jnp.issubdtype(batch.y.dtype, jnp.integer):
         return
     labels = _visible(batch.y, batch.weight)
-    least = -1 if name == "task.support" and (labels >= 0).any() else 0  # -1 marks an unlabelled support example
     if labels.size and (labels.min() < least or labels.max() >= width):
         source = f"there are {width} outputs" if batch.ways is None else f"`ways` has length {width}"
+        hint = _UNLABELLED if labels.min() == -1 else ""
         raise ValueError(
             f"`{name}.y` has labels from {labels.min()} to {labels.max()}, but {source}: "
             f"labels are 0 to {width - 1}. Relabel the classes of each task, or make "
-            f"{'the model wider' if batch.ways is None else '`ways` longer'}."
+            f"{'the model wider' if batch.ways is None else '`ways` longer'}.{hint}"
         )
 
 

@@ -69,7 +69,7 @@ ROOMS = {
     "state_changes": {"types"},
     "nonfinite": {"types", "state_changes"},
     "defaults": {"types", "parallel"},
-    "step": {"types", "validation", "parallel", "nonfinite", "state_changes", "defaults"},
+    "step": {"types", "validation", "parallel", "nonfinite", "state_changes", "defaults", "rows"},
     "task_programs": {"types", "learner", "losses", "parallel", "iterates", "validation"},
     "evaluation": {"types", "losses", "attacks", "parallel", "step", "iterates", "task_programs", "defaults"},
     "forgetting": {"types", "evaluation"},

@@ -24,7 +24,7 @@ def task(y, *, x=X, ways=WAYS, weight=None):
     "bad, text",
     [
         (task(Y + 1), "labels from 1 to 3, but `ways` has length 3"),
-        (Task(*[Batch(X, Y - 1, None, jnp.ones(3, bool))] * 2), "`task.query.y` has labels from -1 to 1"),
+        (Task(*[Batch(X, Y - 1, None, jnp.ones(3, bool))] * 2), "`task.support.y` has labels from -1 to 1"),
         (task(Y[:5]), "6 inputs but 5 targets"),
         (task(Y > 0), "`task.support.y` is bool"),
         (task(Y.astype(jnp.float32)), "`task.support.y` is float32"),

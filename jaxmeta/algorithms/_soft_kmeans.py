@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from ..embedding import at_least_float32, embed, embed_support
 from ..learner import count_ways, episodic, init_model, mask_ways
 from ..losses import LossFn, cross_entropy
+from ..rows import unlabelled_rows
 from ..types import Batch, Key, MetaLearner, Model, PyTree, Variables
 from ._metric import class_sums, sqeuclidean_logits
 
@@ -72,8 +73,7 @@ def soft_kmeans(
         clusters = Clusters(sums / jnp.where(mass == 0, 1, mass)[:, None], mass, support.ways, state)
         if unlabelled == "query":
             return clusters
-        weight = (support.y < 0).astype(z.dtype)
-        return refine(clusters, z, weight if support.weight is None else weight * support.weight, num_steps)
+        return refine(clusters, z, unlabelled_rows(support), num_steps)
 
     def forward(
         meta: Variables,

@@ -66,20 +66,36 @@ def unlabelled(key):
     return task._replace(support=task.support._replace(y=y))
 
 
-@pytest.mark.parametrize("source", ["query", "support"])
-def test_evaluate_says_which_is_transductive(source):
+def labelled(key):
+    """The same tasks without the examples whose label is hidden."""
+    task = unlabelled(key)
+    return task._replace(support=task.support._replace(weight=(task.support.y >= 0).astype(float)))
+
+
+@pytest.mark.parametrize("source, tasks", [("query", labelled), ("support", unlabelled)])
+def test_evaluate_says_which_is_transductive(source, tasks):
     learner = jm.soft_kmeans(jm.from_linen(Net()), unlabelled=source)
-    meta = jm.init(learner, unlabelled, optax.sgd(0.1), key=KEY).meta
-    assert jm.evaluate(learner, meta, unlabelled, num_tasks=4)["accuracy"].transductive == (source == "query")
+    meta = jm.init(learner, tasks, optax.sgd(0.1), key=KEY).meta
+    assert jm.evaluate(learner, meta, tasks, num_tasks=4)["accuracy"].transductive == (source == "query")
+
+
+@pytest.mark.parametrize("make", [jm.protonet, jm.soft_kmeans, lambda model: jm.maml(model, jm.losses.cross_entropy)])
+def test_who_does_not_use_unlabelled_examples_refuses_them(make):
+    with pytest.raises(ValueError, match="`task.support.y` has labels from -1 to 2.*marks unlabelled support examples"):
+        jm.init(make(jm.from_linen(Net())), unlabelled, optax.sgd(0.1), key=KEY)
 
 
 def test_unlabelled_examples_help():
     """On the raw blobs, one labelled example of each class: more points, a better mean."""
-    meta = jm.init(jm.protonet(IDENTITY), unlabelled, optax.sgd(0.1), key=KEY).meta
     error = {"error": jm.losses.cross_entropy}
-    score = lambda learner: jm.evaluate(learner, meta, unlabelled, num_tasks=200, metrics=error)["error"].mean
-    plain, support = score(jm.protonet(IDENTITY)), score(jm.soft_kmeans(IDENTITY, unlabelled="support"))
-    assert support < plain and score(jm.soft_kmeans(IDENTITY)) < plain
+
+    def score(learner, tasks):
+        meta = jm.init(learner, tasks, optax.sgd(0.1), key=KEY).meta
+        return jm.evaluate(learner, meta, tasks, num_tasks=200, metrics=error)["error"].mean
+
+    plain = score(jm.protonet(IDENTITY), labelled)
+    assert score(jm.soft_kmeans(IDENTITY, unlabelled="support"), unlabelled) < plain
+    assert score(jm.soft_kmeans(IDENTITY), labelled) < plain
 
 
 def test_errors():
