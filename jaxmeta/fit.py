@@ -251,7 +251,7 @@ def _runner(
 
 
 class _Log:
-    """Collects the history."""
+    """Collect the history."""
 
     def __init__(self):
         self._steps: list[np.ndarray] = []

@@ -58,7 +58,7 @@ def test_episodes_of_many_shots_show_each_class_by_name(images):
     names = [[f"Magi.{k}/character{w:02d}" for w in range(5)] for k in range(3)]
     figure = plots.episodes(many, outputs, num_queries=5, num_support=10, names=names)
     titles = [axis.get_title() for axis in figure.axes[:10]]
-    assert titles == [f"Magi…er0{w}" for w in range(5) for _ in range(2)]  # two of each, in order
+    assert titles == [f"Magi.…ter0{w}" for w in range(5) for _ in range(2)]  # two of each, in order
     assert len(figure.axes) == 3 * (10 + 1 + 5)
     with pytest.raises(ValueError, match="`names` has 1 entries for 3 tasks"):
         plots.episodes(many, outputs, names=names[:1])
@@ -107,9 +107,12 @@ def test_curves_of_several_runs(tmp_path):
     runs = {"_a $x$ run": rows(0.5), "b": validated, "empty": []}
     figure = plots.learning_curves(runs, tmp_path / "runs.png")
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    expected = ["\u200b_a \\$x\\$ run (training tasks)", "b (validation tasks)", "empty (training tasks)"]
+    expected = ["\u200b_a \\$x\\$ run", "b", "empty"]
     assert texts == expected  # matplotlib hides names that begin with a line
     accuracy, loss = figure.axes
+    assert accuracy.get_title() == "validation tasks with intervals, training tasks without"
+    assert loss.get_title() == "training tasks" and loss.lines[0].get_marker() == "o"  # else one row would not be seen
+    assert plots.learning_curves({"b": validated}).axes[0].get_title() == "validation tasks"
     assert accuracy.lines[0].get_ydata().tolist() == [25, 25, 25] and loss.lines[1].get_ydata().tolist() == [1, 1, 1]
     assert len(accuracy.containers) == 1 and pixels(tmp_path / "runs.png").std() > 5
     with pytest.raises(ValueError, match="`histories` has no row"):

@@ -99,7 +99,7 @@ def _check_new(asked: dict[str, Path | None]) -> None:
 
 
 def _look(classifier: "FewShotClassifier", run: Path) -> dict[str, Any]:
-    """Size and colour of the images that the run was trained on."""
+    """Return size and colour of the images that the run was trained on."""
     shape = classifier.input_shape or ()
     if len(shape) != 3 or shape[-1] not in (1, 3):
         raise ValueError(f"{str(run)!r} was not trained on images. In Python, `jaxmeta.FewShotClassifier` adapts it.")

@@ -31,7 +31,7 @@ def _compare(
     out: Folder | None = None,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> int:
-    """Shows runs side by side: what differs between them, how far they came, and what they reached.
+    """Show runs side by side: their differences, progress and results.
 
     Args:
       runs: run folders that `jaxmeta train` made, finished or not.
@@ -92,7 +92,7 @@ def _table(names: list[str], records: list[Record], differs: dict[str, list[Any]
 
 
 def _transposed(names: list[str], differs: dict[str, list[Any]]) -> Any:
-    """Many arguments that differ: a row for each, and a column for each run."""
+    """Return a table with a row for each argument and a column for each run."""
     from rich.table import Table
 
     table = Table("argument", *names)

@@ -51,7 +51,7 @@ def command(args: list[str]) -> Call:
 
 
 def _completion(shell: Annotated[Shell, tyro.conf.Positional]) -> int:
-    """Prints a script that completes commands, recipes, flags and their values; source it where the shell starts.
+    """Print a script that completes commands, recipes, flags and their values; source it where the shell starts.
 
     Args:
       shell: bash, zsh or fish.
@@ -61,7 +61,7 @@ def _completion(shell: Annotated[Shell, tyro.conf.Positional]) -> int:
 
 
 def table() -> dict[tuple[str, ...], Flags]:
-    """The flags after every command, ``("evaluate",)``, and after every recipe, ``("train", "glyphs_maml")``.
+    """Return the flags of every command, ``("evaluate",)``, and recipe, ``("train", "glyphs_maml")``.
 
     Without a recipe they are those of the default one. ``""`` is the place of a word that is no flag.
 
@@ -93,7 +93,7 @@ def table() -> dict[tuple[str, ...], Flags]:
 
 
 def bash() -> str:
-    """The script for bash."""
+    """Return the script for bash."""
     from . import COMMANDS
 
     first, flags, values = [], [], []
@@ -110,7 +110,7 @@ def bash() -> str:
 
 
 def fish() -> str:
-    """The script for fish."""
+    """Return the script for fish."""
     from . import COMMANDS
 
     lines = [f"complete -c jaxmeta -n 'test (count (commandline -opc)) -eq 1' -f -a '{' '.join(COMMANDS)}'"]
@@ -150,7 +150,7 @@ def _flags(name: str, hint: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _values(hint: Any) -> tuple[str, ...]:
-    """The values of a `Literal`, wherever in the type it is."""
+    """Return the values of a `Literal`, wherever in the type it is."""
     if get_origin(hint) is Literal:
         return tuple(map(str, get_args(hint)))
     inside = get_args(hint) if get_origin(hint) in (Union, types.UnionType, tuple) else ()

@@ -1,4 +1,4 @@
-"""``jaxmeta list``: what there is, by name, each with a line that explains it."""
+"""``jaxmeta list``: recipes, algorithms and others by name, each with a line that explains it."""
 
 import inspect
 import json as jsonlib
@@ -31,7 +31,7 @@ def _list(
     *,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> int:
-    """Lists what there is.
+    """List names, each with a line that explains it.
 
     Args:
       what: recipes, algorithms, datasets, tasks or backbones; all of them by default.
@@ -49,7 +49,7 @@ def _list(
 
 
 def entries(kind: What) -> list[tuple[str, str]]:
-    """Names, each with a line that explains it.
+    """Return names, each with a line that explains it.
 
     Example:
       >>> entries("tasks")[0][0]

@@ -62,10 +62,10 @@ def _reproduce(
     as_json: Annotated[Flag, tyro.conf.arg(name="json")] = False,
     listed: Annotated[Flag, tyro.conf.arg(name="list")] = False,
 ) -> int:
-    """Trains the rows of a paper's table one after the other, measures them, and print ours beside the paper's.
+    """Train the rows of a paper's table one after the other, measure them, and print ours beside the paper's.
 
-    Every row has a run folder of its own. The same call again goes on where it was cut short: rows that have
-    finished are left as they are. A row that differs from an earlier one in its measurement alone takes that one's
+    Every row has a run folder of its own. The same call again continues where it was cut short; finished rows
+    stay as they are. A row that differs from an earlier one in its measurement alone takes that one's
     training. Several calls with one `--out` and rows of their own may run at once.
 
     Args:

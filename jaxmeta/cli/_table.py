@@ -8,7 +8,7 @@ from jaxmeta.runs._tables import Ours, Trained, verdict
 
 
 def show_table(name: str, rows: Iterable[Ours]) -> Any:
-    """The rows as a rich table."""
+    """Return the rows as a rich table."""
     from rich.table import Table
 
     rows = list(rows)

@@ -40,22 +40,24 @@ def episodes(
     if names is not None and len(names) != num_tasks:
         raise ValueError(f"`names` has {len(names)} entries for {num_tasks} tasks: pass one list of names for each.")
     num_support, num_queries = min(num_support, total), min(num_queries, np.shape(tasks.query.y)[1])
-    width = num_support + 1 + num_queries
+    width, size = num_support + 1 + num_queries, 7 if names is None else 6
     figure, axes = figure_of(num_tasks, width, 0.68, 0.9 if names is None else 1.05, f"{title}\n")
     for t in range(num_tasks):
         support, query = jax.tree.map(lambda a, t=t: np.asarray(a)[t], (tasks.support, tasks.query))
-        called = letter if names is None else distinct_labels(names[t], 9).__getitem__
+        called = letter if names is None else distinct_labels(names[t], 11).__getitem__
         for axis, i in zip(axes[t], _spread(support.y, num_support), strict=False):
-            _image(axis, support.x[i], called(int(support.y[i])), "black")
+            _image(axis, support.x[i], called(int(support.y[i])), "black", size)
         axes[t, num_support].axis("off")
         for axis, i in zip(axes[t, num_support + 1 :], _spread(query.y, num_queries), strict=True):
             predicted, true = int(np.argmax(outputs[t][i])), int(query.y[i])
-            gap = " " if names is None else "\n"
-            text = called(true) if predicted == true else f"{called(predicted)}{gap}(is {called(true)})"
-            _image(axis, query.x[i], text, RIGHT if predicted == true else WRONG)
+            actual = f" (is {called(true)})" if names is None else f"\nis {called(true)}"
+            text = called(true) if predicted == true else f"{called(predicted)}{actual}"
+            _image(axis, query.x[i], text, RIGHT if predicted == true else WRONG, size)
     shots = "support set" if num_support == total else f"support set, {num_support} of {total}"
     for column, text in ((0, shots), (num_support + 1, "queries with predictions")):
-        note = axes[0, column].annotate(text, (0, 1.55), xycoords="axes fraction", fontsize=9, weight="bold")
+        note = axes[0, column].annotate(
+            text, (0, 1.38 if names is None else 1.55), xycoords="axes fraction", fontsize=9, weight="bold"
+        )
         note.set_in_layout(False)  # it is wider than its column, which must not grow
     return finish(figure, path, spines=True)
 
@@ -68,9 +70,9 @@ def _spread(labels: np.ndarray, most: int) -> np.ndarray:
     return np.sort(np.lexsort((labels, turn))[:most])
 
 
-def _image(axis: Any, image: np.ndarray, text: str, colour: str) -> None:
+def _image(axis: Any, image: np.ndarray, text: str, colour: str, size: float) -> None:
     axis.imshow(shown(image), cmap="gray_r", vmin=0, vmax=1)
     axis.set(xticks=[], yticks=[])
-    axis.set_title(text, color=colour, fontsize=7 if len(text) < 12 else 6, pad=2.5)
+    axis.set_title(text, color=colour, fontsize=size, pad=2.5)
     for spine in axis.spines.values():
         spine.set(color=colour, linewidth=1.2 if colour != "black" else 0.6)

@@ -35,6 +35,8 @@ def learning_curve(history: History, path: Path = None, *, title: str = "") -> A
 def learning_curves(histories: Mapping[str, History], path: Path = None, *, title: str = "") -> Any:
     """Draw the curves of several runs over each other: of validation where a run has it, else of training.
 
+    Above each axis stands which tasks the curves are of.
+
     Args:
       histories: by the runs' names, each as for `learning_curve`.
       path: where to save.
@@ -46,7 +48,7 @@ def learning_curves(histories: Mapping[str, History], path: Path = None, *, titl
     Example:
       >>> runs = {"slow": {"step": [1, 2], "loss": [3.0, 2.0]}, "fast": {"step": [1, 2], "loss": [3.0, 1.0]}}
       >>> [text.get_text() for text in learning_curves(runs).legends[0].get_texts()]
-      ['slow (training tasks)', 'fast (training tasks)']
+      ['slow', 'fast']
     """
     runs = {name: _columns(history) for name, history in histories.items()}
     if not any(columns["step"].size for columns in runs.values() if "step" in columns):
@@ -56,8 +58,10 @@ def learning_curves(histories: Mapping[str, History], path: Path = None, *, titl
     lines = [_draw_run(axes[0], columns, names, i) for i, columns in enumerate(runs.values())]
     for axis, name in zip(axes[0], names, strict=True):
         _scale(axis, list(runs.values()), name)
-    texts = [_entry(name, columns) for name, columns in runs.items()]
-    figure.legend(lines, texts, loc="outside lower center", ncols=min(len(runs), 3), frameon=False, fontsize=9)
+        axis.set_title(_tasks(list(runs.values()), name), fontsize=9)
+    figure.legend(
+        lines, list(map(label, runs)), loc="outside lower center", ncols=min(len(runs), 3), frameon=False, fontsize=9
+    )
     return finish(figure, path)
 
 
@@ -76,13 +80,16 @@ def _draw_run(axes: Any, columns: dict[str, np.ndarray], names: list[str], i: in
         elif name in columns:
             mean = UNITS[name][1] * _over_seeds(columns[name])
             smooth = _smooth(mean)
-            axis.plot(columns["step"], mean if smooth is None else smooth, linewidth=1.8, **style)
+            points = {"marker": "o", "markersize": 3} if smooth is None else {}
+            axis.plot(columns["step"], mean if smooth is None else smooth, linewidth=1.8, **points, **style)
     return Line2D([], [], linewidth=1.8, **style)
 
 
-def _entry(name: str, columns: dict[str, np.ndarray]) -> str:
-    """Return the text of a run in the legend."""
-    return f"{label(name)} ({'validation' if 'eval/step' in columns else 'training'} tasks)"
+def _tasks(runs: list[dict[str, np.ndarray]], name: str) -> str:
+    """Return the kind of tasks on which the curves of an axis were measured."""
+    validated = {f"eval/{name}" in columns for columns in runs if name in columns}
+    both = "validation tasks with intervals, training tasks without"
+    return both if len(validated) > 1 else "validation tasks" if True in validated else "training tasks"
 
 
 def _shown(runs: list[dict[str, np.ndarray]]) -> list[str]:

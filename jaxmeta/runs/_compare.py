@@ -27,7 +27,7 @@ def run_names(folders: Sequence[Path]) -> list[str]:
 
 
 def differing(records: Sequence[Record]) -> dict[str, list[Any]]:
-    """The arguments, seeds and knobs that are not the same in all runs, ``{name: [a value of each run]}``."""
+    """Return the arguments, seeds and settings that differ between runs, ``{name: [a value of each run]}``."""
     asked = [_asked(record.config) for record in records]
     names = dict.fromkeys(name for one in asked for name in one)
     values = {name: [one.get(name) for one in asked] for name in names}
@@ -43,6 +43,6 @@ def _asked(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def rate(record: Record) -> float | None:
-    """The median of tasks per second; without the first interval, which compiled as well."""
+    """Return the median of tasks per second, without the first interval, which includes compilation."""
     rates = [row["tasks_per_second"] for row in record.timing if "tasks_per_second" in row]
     return statistics.median(rates[1:] or rates) if rates else None

@@ -1,4 +1,4 @@
-"""Pieces of a page: everything that comes in is escaped, nothing is fetched, no script runs."""
+"""Build a page of HTML: all text is escaped, nothing is fetched, and no script runs."""
 
 import base64
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ pre { background: var(--soft); border: 1px solid var(--line); border-radius: 6px
 
 
 def page(title: str, parts: Iterable[str]) -> str:
-    """A whole page from parts that are HTML already."""
+    """Return a page made of parts that are HTML already."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">\n'
@@ -43,7 +43,7 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def section(name: str, title: str, *parts: str) -> str:
-    """A heading and what stands under it; nothing where there is nothing."""
+    """Return a heading with the content below it; nothing without content."""
     body = "\n".join(part for part in parts if part)
     return f'<section id="{escape(name)}">\n<h2>{escape(title)}</h2>\n{body}\n</section>' if body else ""
 
@@ -54,7 +54,7 @@ def paragraph(text: str, kind: str = "") -> str:
 
 
 def table(caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table whose first column names its rows.
+    """Return a table whose first column names its rows.
 
     Example:
       >>> '<th scope="row">&lt;b&gt;</th><td>1</td>' in table("all", ["name", "count"], [["<b>", "1"]])
@@ -69,7 +69,7 @@ def table(caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> s
 
 
 def picture(path: Path, alt: str, caption: str) -> str:
-    """A PNG as part of the page; nothing if the file is not there."""
+    """Return a PNG as part of the page; nothing if the file is missing."""
     if not path.is_file():
         return ""
     data = base64.b64encode(path.read_bytes()).decode()
@@ -78,7 +78,7 @@ def picture(path: Path, alt: str, caption: str) -> str:
 
 
 def commands(lines: Iterable[tuple[str, str]]) -> str:
-    """Commands to copy, each under a comment that says what it does."""
+    """Return commands to copy, each under a comment that explains it."""
     text = "\n\n".join(f"# {comment}\n{command}" for comment, command in lines)
     return f'<pre tabindex="0"><code>{escape(text)}</code></pre>'
 

@@ -1,4 +1,4 @@
-"""The rows that a run adds to a file as it goes: where it is cut short and goes on, none is missing or there twice."""
+"""Write the rows of a run as it goes. A run that is cut short and resumed has each row once."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from ._json import plain
 
 @dataclass
 class Journal:
-    """A file of JSON, a row on each line; of several processes the first one writes it.
+    """A file with a row of JSON on each line. Of several processes the first one writes it.
 
     Attributes:
       path: of the file.
@@ -29,13 +29,13 @@ class Journal:
     written: int
 
     def add(self, row: dict[str, Any]) -> None:
-        """One more; an object store gets it with the next `flush`."""
+        """Add a row. An object store gets it with the next `flush`."""
         self.rows.append(row)
         if jax.process_index() == 0 and not is_remote(self.path):
             append(self.path, row)
 
     def flush(self) -> None:
-        """Has to come before a checkpoint of these rows' steps: a run goes on from that, with the rows of the file.
+        """Write all rows. Call it before a checkpoint of their steps: a resumed run has the rows of the file.
 
         An object store appends nothing: there the file is written again with every checkpoint, and not with every row.
         """
@@ -45,7 +45,7 @@ class Journal:
 
 
 def journal(path: Path, step: int) -> Journal:
-    """With the rows up to a step; those after it, which a run that goes on will write again, are removed."""
+    """Open a journal and keep its rows up to a step. Later ones are removed: a resumed run writes them again."""
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
     kept = [line for line in lines if _at(line) <= step]
     if lines and jax.process_index() == 0:
@@ -66,7 +66,7 @@ def _line(row: Mapping[str, Any]) -> bytes:
 
 
 def _at(line: bytes) -> float:
-    """The step of a row; a line that was cut short has none."""
+    """Return the step of a row, or None for a line that was cut short."""
     try:
         return json.loads(line)["step"] if line.endswith(b"\n") else math.inf
     except (ValueError, KeyError, TypeError, RecursionError):

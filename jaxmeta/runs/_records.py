@@ -1,4 +1,4 @@
-"""What a run folder says about a run, finished or not: for those who show it. Nothing of it is trusted."""
+"""Read what a run folder says about its run, finished or not, to show it. Nothing in it is trusted."""
 
 import json
 import math
@@ -15,7 +15,7 @@ MOST_BYTES = 64 << 20  # of a file of rows
 
 
 class Record(NamedTuple):
-    """A run as its files tell it; what a run that is not finished lacks is empty.
+    """The contents of the files of a run. Fields whose file is missing are empty.
 
     Attributes:
       folder: the run folder.
@@ -38,18 +38,18 @@ class Record(NamedTuple):
 
     @property
     def steps(self) -> tuple[int, int]:
-        """Steps made, and steps to make."""
+        """The number of steps made, and of those to make."""
         made = self.results.get("step", self.rows[-1]["step"] if self.rows else 0)
         return _whole(made), _whole(self.config.get("num_steps"))
 
     def results_rows(self) -> list[dict[str, Any]]:
-        """The final estimates that are whole: texts and numbers where they belong."""
+        """Return the final estimates that have texts and numbers where they belong."""
         rows = self.results.get("rows")
         return [row for row in rows if _is_estimate(row)] if isinstance(rows, list) else []
 
 
 def read_record(folder: Path) -> Record:
-    """Reads a run folder.
+    """Read a run folder.
 
     Raises:
       ValueError: if it is not one, or its files are damaged or too large to be read.
@@ -67,7 +67,7 @@ def read_record(folder: Path) -> Record:
 
 
 def clean(text: Any) -> str:
-    """A stranger's text on one line, without what would command a terminal.
+    """Return untrusted text on one line, without the characters that control a terminal.
 
     Example:
       >>> clean("red \\x1b[31m")
@@ -77,7 +77,7 @@ def clean(text: Any) -> str:
 
 
 def value(row: dict[str, Any]) -> str:
-    """An estimate with its interval, and a star if it is transductive.
+    """Return an estimate with its interval, and a star if it is transductive.
 
     Example:
       >>> value({"metric": "accuracy", "mean": 0.5, "ci95": 0.01, "transductive": True})
@@ -89,13 +89,13 @@ def value(row: dict[str, Any]) -> str:
 
 
 def headline(record: Record) -> dict[str, str]:
-    """The trained learner's estimate of every metric; after its largest number of steps, if it adapts by steps."""
+    """Return the trained learner's estimate of each metric, after its largest number of inner steps."""
     trained = [row for row in record.results_rows() if row["name"].startswith("after ")]
     return {clean(row["metric"]): value(row) for row in trained if row["name"] == trained[-1]["name"]}
 
 
 def _rows(path: Path) -> list[dict[str, float]]:
-    """The numbers of every whole line that has a step; a line that was cut short is left out."""
+    """Return the numbers of each whole line that has a step. A line that was cut short is left out."""
     rows = []
     for line in _text(path).splitlines() if path.is_file() else ():
         try:

@@ -1,4 +1,4 @@
-"""The shapes of a task as JSON: enough to build a learner where its data is not."""
+"""Write the shapes of a task as JSON, from which a learner can be built without its data."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ MAX_AXES = 32
 
 
 def encode(task: Any) -> Any:
-    """A task of batches, as nested dicts of shapes and dtypes; None for any other task.
+    """Return a task of batches as nested dicts of shapes and dtypes; None for any other task.
 
     Example:
       >>> support = Batch(np.zeros((5, 2), np.float32), np.zeros(5, np.int32))
@@ -32,7 +32,7 @@ def _encode(tree: Any) -> Any:
 
 
 def decode(about: Any, where: str) -> Task | None:
-    """The inverse of `encode`, from a file that may hold anything.
+    """Return a task from the result of `encode`. The file may hold anything.
 
     Raises:
       ValueError: if it is not what `encode` makes.

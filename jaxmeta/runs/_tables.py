@@ -23,9 +23,9 @@ class Trained(NamedTuple):
       seed: of the run.
       status: ``"finished"``, ``"interrupted"``, ``"diverged"``, or ``"unfinished"`` if it was killed or goes on.
       step: meta-steps that it made.
-      num_steps: meta-steps that it was asked for.
-      found: the measurement that counts, or None.
-      about: with what it was made: hardware, versions, commit.
+      num_steps: meta-steps of its configuration.
+      found: the measurement to compare, or None.
+      about: hardware, versions and commit.
     """
 
     seed: int
@@ -37,7 +37,7 @@ class Trained(NamedTuple):
 
 
 class Ours(NamedTuple):
-    """A row's runs, and their mean in the unit of the paper's figure; NaN where there is none.
+    """The runs of a row, and their mean in the unit of the paper's figure; NaN without a run.
 
     With several seeds the interval is over them, with one it is over its tasks.
     """
@@ -53,7 +53,7 @@ def run_folder(out: Path, name: str, seed: int) -> Path:
 
 
 def read_row(row: Row, out: Path) -> Ours:
-    """The runs of a row that there are, of whatever seeds."""
+    """Read the runs of a row, of all seeds."""
     ends = (path.name.rpartition("-seed")[2] for path in out.glob(f"{row.name}-seed*"))
     seeds = sorted({int(end) for end in ends if end.isdecimal()})  # 7 and 07 are one
     folders = {seed: run_folder(out, row.name, seed) for seed in seeds}
@@ -72,7 +72,7 @@ def _over_seeds(values: list[float]) -> float:
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """How a run ended, or nothing."""
+    """Return the ``results.json`` of a run; empty if the run has not ended."""
     path = folder / _folder.RESULTS
     return read_json(path) if path.is_file() else {}
 
@@ -93,14 +93,14 @@ def _last_step(folder: Path) -> int:
 
 
 def headline(rows: Iterable[dict[str, Any]], row: Row) -> dict[str, Any] | None:
-    """The measurement that stands beside the paper's: the one that the row names, or the last after adaptation."""
+    """Return the measurement to compare with the paper's: the one that the row names, or the last after adaptation."""
     named = lambda name: name.startswith("after") if row.at is None else name == row.at
     found = [r for r in rows if r["metric"] == row.figure.metric and named(r["name"]) and r["mean"] is not None]
     return found[-1] if found else None
 
 
 def verdict(figure: Figure, mean: float, ci95: float) -> str:
-    """How ours lies to the paper's: better than its interval, within it, below it but with a common part, or worse.
+    """Compare our mean with the paper's interval: better, within it, overlapping it from below, or worse.
 
     Example:
       >>> figure = Figure("98.7 ± 0.4", "MAML paper")
@@ -119,7 +119,7 @@ def verdict(figure: Figure, mean: float, ci95: float) -> str:
 
 
 def as_dict(name: str, rows: Iterable[Ours]) -> dict[str, Any]:
-    """The rows with what they were made with; what is not there is null."""
+    """Return the rows with hardware and versions, as JSON values; missing ones are null."""
     return plain({"table": name, **about(), "rows": [_row_dict(ours) for ours in rows]})
 
 
@@ -138,5 +138,5 @@ def _row_dict(ours: Ours) -> dict[str, Any]:
 
 
 def write_table(name: str, out: Path) -> None:
-    """Writes ``table.json`` with all rows of the table, also those of earlier calls."""
+    """Write ``table.json`` with all rows of the table, those of earlier calls too."""
     write_json(out / FILE, as_dict(name, [read_row(row, out) for row in TABLES[name]]))

@@ -7,7 +7,7 @@ import pytest
 
 import jaxmeta as jm
 from jaxmeta.recipes import Experiment, by_split, nearest_neighbour
-from jaxmeta.runs._held_out import WAYS, embedding, held_out, outputs
+from jaxmeta.runs._held_out import WAYS, class_names, embedding, held_out, outputs
 from jaxmeta.runs._pictures import pictures
 from jaxmeta.types import Batch, ClassSet, Variables
 
@@ -36,6 +36,14 @@ def test_more_classes_where_the_learner_can_tell_them_apart():
         assert found.task.support.x[row].ravel().argmax() == classes().names.index(name)
     again = held_out(nearest_neighbour(), NOTHING, sampler())
     np.testing.assert_array_equal(again.task.query.x, found.task.query.x)
+
+
+def test_names_of_the_classes_of_drawn_tasks():
+    keys, tasks = jax.random.split(jax.random.key(3), 4), sampler()
+    for key, names in zip(keys, class_names(tasks, keys), strict=True):
+        pixels = tasks(key).support.x.reshape(3, 16).argmax(1)
+        assert [classes().names[c] for c in pixels] == names
+    assert class_names(jm.tasks.glyphs(), keys) is None
 
 
 @pytest.mark.parametrize("num_ways", [2, 5])
