@@ -27,7 +27,7 @@ class Experiment(NamedTuple):
         when its tasks are first used, so that a trained learner can be used where its data is absent.
       num_steps: meta-steps.
       tasks_per_step: tasks in a meta-batch.
-      published: the paper's figure and protocol, in words.
+      published: the paper's figure and protocol, in words; empty without one.
       make_learner: ``(num_steps=k) -> MetaLearner`` for learners that adapt by steps, else None.
       test_steps: the inner steps at which the trained learner is measured; the last is the headline.
       chunk: tasks differentiated at a time, None for all, or ``"auto"`` for the fastest number on the platform: see
@@ -50,7 +50,7 @@ class Experiment(NamedTuple):
     tasks: Callable[[str], Sampler | None]
     num_steps: int
     tasks_per_step: int
-    published: str
+    published: str = ""
     make_learner: Callable[..., MetaLearner] | None = None
     test_steps: tuple[int, ...] = ()
     chunk: int | Auto | None = "auto"

@@ -35,7 +35,8 @@ _RECIPES = (
     omniglot_maml_plus_plus, omniglot_anil, omniglot_imaml, omniglot_r2d2,
 )  # fmt: skip
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
-RECIPES |= {row.name: as_recipe(row, RECIPES[row.recipe]) for row in TABLES["omniglot"]}
+_ROWS = [row for table in TABLES.values() for row in table if row.name not in RECIPES]
+RECIPES |= {row.name: as_recipe(row, RECIPES[row.recipe]) for row in _ROWS}
 
 __all__ = [
     "RECIPES", "TABLES", "Recipe", "recipe", "find", "Figure", "Row",

@@ -125,7 +125,7 @@ TABLES: dict[str, tuple[Row, ...]] = {
     "omniglot": tuple(row for paper in _PAPERS for row in _PAPERS[paper] if paper.startswith("omniglot_")),
     **_PAPERS,
 }
-_FIGURES = {row.name: row.figure for row in TABLES["omniglot"]}
+_FIGURES = {row.name: row.figure for rows in _PAPERS.values() for row in rows}
 PHOTOGRAPHS = dict(_photographs())
 
 
