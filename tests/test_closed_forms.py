@@ -91,3 +91,19 @@ def test_cosine_by_hand():
     support = Batch(jnp.array([[2.0, 0.0], [0.0, 3.0]]), jnp.array([0, 1]))
     outputs = learner.predict(Variables(()), learner.adapt(Variables(()), support), jnp.array([[3.0, 4.0]]))
     np.testing.assert_allclose(outputs, [[0.6, 0.8]], rtol=1e-12)
+
+
+def test_sharpness_aware_outer_steps():
+    """Two meta-steps under SAM are one: up to theta + rho g / |g|, and from theta against the gradient there."""
+    model, theta, c, task = setup()
+    learner = SGD(model, quadratic)
+    sam = optax.contrib.sam(optax.sgd(0.5), optax.chain(optax.contrib.normalize(), optax.sgd(0.1)), sync_period=2)
+    sam = optax.GradientTransformation(sam.init, sam.update)  # it takes no extra arguments, though its type says so
+    state = jm.init(learner, task, sam, key=jax.random.key(0))
+    step = jax.jit(jm.meta_step(learner, sam))
+    tasks = jax.tree.map(lambda a: a[None], task)
+    for _ in range(2):
+        state, _ = step(state, tasks)
+    factor, gap = (1 - RATE) ** (2 * STEPS), theta - c
+    up = theta + 0.1 * gap / jnp.linalg.norm(gap)
+    np.testing.assert_allclose(state.meta.params, theta - 0.5 * factor * (up - c), rtol=1e-12)
