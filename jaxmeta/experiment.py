@@ -28,6 +28,7 @@ class Experiment(NamedTuple):
       num_steps: meta-steps.
       tasks_per_step: tasks in a meta-batch.
       published: the paper's figure and protocol, in words; empty without one.
+      step: an outer step of the learner's own, in place of `meta_step`: see `fit`.
       make_learner: ``(num_steps=k) -> MetaLearner`` for learners that adapt by steps, else None.
       test_steps: the inner steps at which the trained learner is measured; the last is the headline.
       chunk: tasks differentiated at a time, None for all, or ``"auto"`` for the fastest number on the platform: see
@@ -51,6 +52,7 @@ class Experiment(NamedTuple):
     num_steps: int
     tasks_per_step: int
     published: str = ""
+    step: Callable[..., Any] | None = None
     make_learner: Callable[..., MetaLearner] | None = None
     test_steps: tuple[int, ...] = ()
     chunk: int | Auto | None = "auto"

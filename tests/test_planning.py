@@ -195,7 +195,7 @@ def test_where_a_step_lies_is_asked_for_as_in_training(capsys, monkeypatch, tmp_
     asked, found = {}, sine()
     monkeypatch.setattr("jaxmeta.planning.plan", lambda *args, **options: asked.update(options) or found)
     call = ["plan", "glyphs_maml", "--topology", "cpu:2", "--json"]
-    assert main([*call]) == 0 and (asked["chunk"], asked["shard"]) == (1, None)  # the recipe's, on a CPU
+    assert main([*call]) == 0 and (asked["chunk"], asked["shard"]) == ("auto", None)
     assert main([*call, "--fsdp", "--chunk", "2"]) == 0 and asked["chunk"] == 2
     assert asked["shard"]("params/kernel", (256, 256), {"task": 2}) == jax.P("task")
     assert main([*call, "--fsdp-over", "2"]) == 0 and dict(asked["mesh"].shape) == {"task": 1, "fsdp": 2}

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._canvas import BLUE, UNITS, Path, figure_of, finish, label
+from ._canvas import BLUE, Path, figure_of, finish, unit_of
 
 
 def adaptation_curve(curve: Mapping[int, Mapping[str, Any]], path: Path = None, *, title: str = "") -> Any:
@@ -19,7 +19,7 @@ def adaptation_curve(curve: Mapping[int, Mapping[str, Any]], path: Path = None, 
     steps = sorted(curve)
     figure, axes = figure_of(1, len(curve[steps[0]]), 4.6, 3.4, title)
     for axis, name in zip(axes[0], curve[steps[0]], strict=True):
-        unit, scale = UNITS.get(name, (label(name), 1.0))
+        unit, scale = unit_of(name)
         mean, ci95 = (scale * np.array([getattr(curve[k][name], field) for k in steps]) for field in ("mean", "ci95"))
         axis.errorbar(steps, mean, ci95, color=BLUE, marker="o", markersize=4, capsize=3)
         axis.set(xlabel="inner steps", ylabel=f"{unit}, {curve[steps[0]][name].num_tasks} tasks")

@@ -15,6 +15,16 @@ UNITS = {"accuracy": ("accuracy (%)", 100.0), "mse": ("mean squared error", 1.0)
 Path = str | os.PathLike[str] | None
 
 
+def unit_of(metric: str) -> tuple[str, float]:
+    """Return the words for a metric on an axis, and the factor of its values there.
+
+    Example:
+      >>> unit_of("accuracy"), unit_of("return/1")
+      (('accuracy (%)', 100.0), ('return/1', 1.0))
+    """
+    return UNITS.get(metric, (label(metric), 1.0))
+
+
 def figure_of(rows: int, columns: int, width: float, height: float, title: str) -> tuple[Any, np.ndarray]:
     """Return a figure of ``rows`` times ``columns`` axes, each ``width`` by ``height`` inches."""
     from matplotlib.figure import Figure

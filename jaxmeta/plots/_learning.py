@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._canvas import BLUE, COLOURS, ORANGE, UNITS, Path, figure_of, finish, label
+from ._canvas import BLUE, COLOURS, ORANGE, Path, figure_of, finish, label, unit_of
 
 History = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -75,10 +75,10 @@ def _draw_run(axes: Any, columns: dict[str, np.ndarray], names: list[str], i: in
     }
     for axis, name in zip(axes, names, strict=True):
         if f"eval/{name}" in columns:
-            mean, ci95 = (UNITS[name][1] * columns[key] for key in (f"eval/{name}", f"eval/{name}/ci95"))
+            mean, ci95 = (unit_of(name)[1] * columns[key] for key in (f"eval/{name}", f"eval/{name}/ci95"))
             axis.errorbar(columns["eval/step"], mean, ci95, marker="o", markersize=4, capsize=3, **style)
         elif name in columns:
-            mean = UNITS[name][1] * _over_seeds(columns[name])
+            mean = unit_of(name)[1] * _over_seeds(columns[name])
             smooth = _smooth(mean)
             points = {"marker": "o", "markersize": 3} if smooth is None else {}
             axis.plot(columns["step"], mean if smooth is None else smooth, linewidth=1.8, **points, **style)
@@ -95,14 +95,16 @@ def _tasks(runs: list[dict[str, np.ndarray]], name: str) -> str:
 def _shown(runs: list[dict[str, np.ndarray]]) -> list[str]:
     """Return the metrics that get an axis."""
     names = [n for n in ("accuracy", "mse", "loss") if any(n in columns for columns in runs)]
+    if not names:  # of reinforcement learning: return, or return/0, return/1 ...
+        return sorted({n for columns in runs for n in columns if n.partition("/")[0] == "return"})
     return [n for n in names if n != "loss" or "mse" not in names]  # the same numbers twice
 
 
 def _scale(axis: Any, runs: list[dict[str, np.ndarray]], name: str) -> None:
-    axis.set(xlabel="meta-step", ylabel=UNITS[name][0])
+    axis.set(xlabel="meta-step", ylabel=unit_of(name)[0])
     values = np.concatenate([columns[name].ravel() for columns in runs if name in columns])
     low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=0)
-    if name != "accuracy" and 0 < 10 * low < high < np.inf:
+    if name in ("mse", "loss") and 0 < 10 * low < high < np.inf:
         axis.set_yscale("log")
 
 
@@ -121,7 +123,7 @@ def _columns(history: Any) -> dict[str, np.ndarray]:
 
 
 def _draw_curve(axis: Any, columns: dict[str, np.ndarray], name: str) -> None:
-    step, scale = columns["step"], UNITS[name][1]
+    step, scale = columns["step"], unit_of(name)[1]
     mean = _over_seeds(columns[name])
     smooth = _smooth(mean)
     style = {"color": BLUE, "linewidth": 1.8}

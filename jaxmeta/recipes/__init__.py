@@ -11,9 +11,12 @@ from ..experiment import by_split as by_split
 from ..experiment import by_steps as by_steps
 from ..experiment import nearest_neighbour as nearest_neighbour
 from ..recipe import Recipe, import_own, recipe
+from ._bandits import bandits
+from ._cartpole import cartpole
 from ._characters import characters
 from ._curves import curves
 from ._glyphs_maml import glyphs_maml
+from ._navigation import navigation
 from ._omniglot_anil import omniglot_anil
 from ._omniglot_imaml import omniglot_imaml
 from ._omniglot_maml import omniglot_maml
@@ -28,9 +31,10 @@ from ._photographs import photographs
 from ._quadratics import quadratics
 from ._sinusoid_maml import sinusoid_maml
 from ._tables import TABLES, Figure, Row, as_recipe
+from ._tabular import tabular
 
 _RECIPES = (
-    glyphs_maml, characters, curves, quadratics, sinusoid_maml, photographs,
+    glyphs_maml, characters, curves, quadratics, sinusoid_maml, photographs, navigation, bandits, tabular, cartpole,
     omniglot_maml, omniglot_reptile, omniglot_protonet, omniglot_matching, omniglot_relation, omniglot_meta_sgd,
     omniglot_maml_plus_plus, omniglot_anil, omniglot_imaml, omniglot_r2d2,
 )  # fmt: skip
@@ -41,6 +45,7 @@ RECIPES |= {row.name: as_recipe(row, RECIPES[row.recipe]) for row in _ROWS}
 __all__ = [
     "RECIPES", "TABLES", "Recipe", "recipe", "find", "Figure", "Row",
     "glyphs_maml", "characters", "photographs", "curves", "quadratics", "sinusoid_maml",
+    "navigation", "bandits", "tabular", "cartpole",
     "omniglot_maml", "omniglot_reptile", "omniglot_protonet", "omniglot_matching", "omniglot_relation",
     "omniglot_meta_sgd", "omniglot_maml_plus_plus", "omniglot_anil", "omniglot_imaml", "omniglot_r2d2",
 ]  # fmt: skip

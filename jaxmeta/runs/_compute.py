@@ -85,10 +85,21 @@ class Compute(Placement):
             if (value := getattr(self, name)) is not None:
                 check_number(name, value, least=1)
         check_limits(e, self.accumulate)
+        self._check_step(e)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, above=0)
         self.profile_in(Path())
         self.mesh_of(self.applied(e))
+
+    def _check_step(self, e: Experiment) -> None:
+        default = Compute()
+        fixed = ("accumulate", "chunk", "clip_norm", "guard", "fsdp", "fsdp_over")
+        changed = [name for name in fixed if getattr(self, name) != getattr(default, name)]
+        if e.step is not None and changed:
+            raise ValueError(
+                f"`{changed[0]}` is {getattr(self, changed[0])!r}, but this experiment has an outer step of its own, "
+                "which has no such setting. Leave it out."
+            )
 
     def kept(self) -> dict[str, Any]:
         """Return the fields that decide the numbers of a run, for its configuration."""
@@ -111,6 +122,8 @@ class Compute(Placement):
             )
         if jax.process_count() > 1 or self.fsdp_over is not None or (self.fsdp and size > 1):
             return self.grouped(parallel.make_mesh(size))
+        if e.step is not None:
+            return None
         task = e.example
         meta = jax.eval_shape(e.learner.init, jax.random.key(0), task)
         return chosen_mesh("auto", e.tasks_per_step, e.learner, meta, task)

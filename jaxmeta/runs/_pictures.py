@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import plots
-from ..evaluation import adaptation_curve
+from ..evaluation import adaptation_curve, evaluate
 from ..experiment import Experiment
 from ..step import task_keys
 from ..types import Batch, Key, MetaLearner, Task, Variables
@@ -30,6 +30,10 @@ def pictures(folder: Path, experiment: Experiment, meta: Variables) -> dict[str,
     if has_images(experiment.test):
         drawn[_folder.EPISODES] = lambda: _draw_episodes(folder, experiment, meta, tasks, keys)
         drawn |= _of_classes(folder, experiment, meta)
+    elif not isinstance(tasks.query, Batch):
+        if experiment.make_learner is None:
+            return {}
+        return {_folder.ADAPTATION: lambda: _draw_returns(folder / _folder.ADAPTATION, experiment, meta)}
     elif _is_curve(tasks):
         drawn[_folder.FITS] = lambda: _draw_fits(folder / _folder.FITS, experiment, meta, tasks)
     if experiment.make_learner is not None and any(experiment.test_steps):
@@ -79,6 +83,15 @@ def _draw_adaptation(path: Path, experiment: Experiment, meta: Variables) -> Non
     steps = {*experiment.test_steps, *(k for k in STEPS if k <= last)}
     curve = adaptation_curve(make, meta, experiment.test, steps=steps, num_tasks=num_tasks)
     plots.adaptation_curve(curve, path, title="Held-out tasks while adapting")
+
+
+def _draw_returns(path: Path, experiment: Experiment, meta: Variables) -> None:
+    """Draw the returns of held-out environments over the updates of the policy, as its learner reports them."""
+    num_tasks = min(experiment.test_tasks, CURVE_TASKS)
+    found = evaluate(experiment.headline, meta, experiment.test, num_tasks=num_tasks)
+    numbered = {name.removeprefix("return/"): estimate for name, estimate in found.items() if "return/" in name}
+    curve = {int(update): {"return": estimate} for update, estimate in numbered.items() if update.isdigit()}
+    plots.adaptation_curve(curve, path, title="Held-out environments over updates of the policy")
 
 
 def _draw_fits(path: Path, experiment: Experiment, meta: Variables, tasks: Task) -> None:

@@ -241,7 +241,8 @@ def _fit(
             e.learner, e.train, e.optimizer, state,
             num_steps=e.num_steps, tasks_per_step=e.tasks_per_step, log_every=e.log_every, callbacks=callbacks,
             eval_sampler=None if e.eval_every is None else e.val, eval_every=e.eval_every, eval_tasks=e.eval_tasks,
-            chunk=e.chunk, mesh=mesh, shard=run.compute.shard, guard=run.compute.guard,
+            step=e.step, chunk=e.chunk, mesh=mesh, shard=run.compute.shard,
+            guard=run.compute.guard if e.step is None else None,
             profile=run.compute.profile_in(run.folder), progress=lambda words: tell(Phase(words)),
         )[0], ""  # fmt: skip
     except Diverged as error:

@@ -54,7 +54,13 @@ def test_the_resolved_configuration_is_the_stored_one(name):
 
 def test_recipes_with_a_network_have_a_precision_and_those_through_inner_steps_can_recompute():
     arguments = {name: arguments_of(recipe) for name, recipe in RECIPES.items()}
-    assert {name for name in RECIPES if "dtype" not in arguments[name]} == {"quadratics"}  # which has no network
+    assert {name for name in RECIPES if "dtype" not in arguments[name]} == {
+        "quadratics",
+        "navigation",
+        "bandits",
+        "tabular",
+        "cartpole",
+    }  # without a network, or with a small one of its own
     papers = {name for name in RECIPES if "remat" in arguments[name]}
     single = {n for n in RECIPES if re.match("(glyphs|sinusoid|omniglot)_(fo)?(maml|meta_sgd|anil)(_mlp|_[0-9]|$)", n)}
     assert papers == single | {"characters", "curves", "quadratics", "photographs"}
