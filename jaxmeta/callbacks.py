@@ -1,6 +1,8 @@
 """Callbacks of `fit`: the progress they are given, early stopping, and logs for TensorBoard and Weights & Biases."""
 
 import atexit
+import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -57,6 +59,9 @@ def call_all(callbacks: Sequence[Callback], progress: Progress) -> list[str]:
     return [getattr(callback, "__name__", type(callback).__name__) for callback in enders]
 
 
+_VALIDATIONS = "validations.json"
+
+
 @dataclass
 class EarlyStopping:
     """End training when a validation metric has stopped improving, and keep the best `meta`.
@@ -65,6 +70,8 @@ class EarlyStopping:
       metric: a name among the validation's estimates.
       patience: validations without improvement before training ends.
       mode: whether larger (``"max"``) or smaller (``"min"``) is better.
+      folder: where the validations and the best meta-parameters are kept, so that a script that is started again goes
+        on: call `restore` before `fit`. None keeps nothing.
       best_meta: the meta-parameters of the best validation; `best_step` and `best` say when and how good.
 
     Example:
@@ -75,10 +82,32 @@ class EarlyStopping:
     metric: str
     patience: int = 10
     mode: Literal["max", "min"] = "max"
+    folder: str | os.PathLike[str] | None = None
     best: float | None = field(default=None, init=False)
     best_step: int | None = field(default=None, init=False)
     best_meta: Variables | None = field(default=None, init=False)
     _waited: int = field(default=0, init=False)
+    _seen: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]], init=False)
+
+    def restore(self, state: MetaState) -> None:
+        """Read what an earlier process has kept in ``folder``, up to the step of ``state``; without it do nothing.
+
+        Args:
+          state: the state to go on from, such as ``keeper.restore(state) or state``.
+
+        Example:
+          >>> # state = keeper.restore(state) or state; stopping.restore(state); fit(..., state, callbacks=[stopping])
+        """
+        from . import checkpoint
+        from .storage import as_path, read_json
+
+        if self.folder is None or not (path := as_path(self.folder) / _VALIDATIONS).exists():
+            return
+        for step, value in read_json(path):
+            if step <= int(np.max(state.step)):
+                self._add(step, math.nan if value is None else value)
+        if self.best is not None:
+            self.best_meta = checkpoint.restore(as_path(self.folder) / "best", state.meta)
 
     def __call__(self, progress: Progress) -> bool:
         if progress.estimates is None:
@@ -87,13 +116,38 @@ class EarlyStopping:
             raise ValueError(
                 f"`metric` {self.metric!r} is not among the validation's metrics {sorted(progress.estimates)}."
             )
-        value = progress.estimates[self.metric].mean
-        if self.best is None or (value > self.best if self.mode == "max" else value < self.best):
-            self.best, self.best_step, self._waited = value, progress.step, 0
+        is_best = self._add(progress.step, progress.estimates[self.metric].mean)
+        if is_best:
             self.best_meta = jax.tree.map(jnp.copy, progress.state.meta)
+        if self.folder is not None:
+            self._keep(self.folder, progress.state.meta if is_best else None)
+        return self.has_ended
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the metric has not improved for `patience` validations; `fit` then takes no step."""
+        return self._waited >= self.patience
+
+    def _add(self, step: int, value: float) -> bool:
+        """Count a validation, and return whether it is the best so far."""
+        self._seen.append((step, value))
+        is_best = self.best is None or (value > self.best if self.mode == "max" else value < self.best)
+        if is_best:
+            self.best, self.best_step, self._waited = value, step, 0
         else:
             self._waited += 1
-        return self._waited >= self.patience
+        return is_best
+
+    def _keep(self, folder: str | os.PathLike[str], best: Variables | None) -> None:
+        """Write the validations so far, after the best meta-parameters if they are new."""
+        from . import checkpoint
+        from .storage import as_path, write_bytes
+
+        as_path(folder).mkdir(parents=True, exist_ok=True)
+        if best is not None:
+            checkpoint.save(as_path(folder) / "best", best)
+        seen = [(step, value if math.isfinite(value) else None) for step, value in self._seen]
+        write_bytes(as_path(folder) / _VALIDATIONS, json.dumps(seen).encode())
 
 
 class Logger:

@@ -75,7 +75,7 @@ ROOMS = {
     "forgetting": {"types", "evaluation"},
     "prefetch": {"types", "tasks", "parallel", "step"},
     "planning": {"types", "step", "parallel", "defaults"},
-    "callbacks": {"types"},
+    "callbacks": {"types", "checkpoint", "storage"},
     "progress": {"callbacks"},
     "fit": set("types storage callbacks progress parallel step evaluation prefetch validation defaults".split()),
     "testing": {"types", "losses", "step", "fit", "evaluation"},

@@ -1,5 +1,6 @@
 """The host loop: reproducible, resumable, validated, stoppable; several seeds; several devices."""
 
+import shutil
 import sys
 
 import jax
@@ -110,6 +111,26 @@ def test_early_stopping_keeps_the_best(mode, stops_at):
         assert int(state.step) == stops_at
     found = jm.evaluate(LEARNER, stopping.best_meta, SAMPLER, num_tasks=200)["mse"].mean
     np.testing.assert_allclose(found, stopping.best, rtol=1e-6)
+
+
+def test_early_stopping_goes_on_where_an_earlier_process_left_off(tmp_path):
+    def script(num_steps, state=STATE):
+        stopping = EarlyStopping("mse", patience=2, mode="max", folder=tmp_path / "best")
+        stopping.restore(state)
+        validation = {"eval_sampler": SAMPLER, "eval_every": 5, "eval_tasks": 20}
+        return *fit(state, num_steps=num_steps, callbacks=[stopping], **validation), stopping
+
+    whole, _, expected = script(50)
+    for file in (tmp_path / "best").iterdir():
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    early, _, _ = script(10)
+    state, history, stopping = script(50, early)
+    assert int(state.step) == int(whole.step) == 15 and history["step"].tolist() == [11, 12, 13, 14, 15]
+    assert (stopping.best, stopping.best_step) == (expected.best, expected.best_step)
+    jax.tree.map(np.testing.assert_array_equal, stopping.best_meta, expected.best_meta)
+    again, history, stopping = script(50, state)  # a finished script takes no step and has its best
+    assert int(again.step) == 15 and len(history["step"]) == 0
+    jax.tree.map(np.testing.assert_array_equal, stopping.best_meta, expected.best_meta)
 
 
 def test_several_seeds_at_once_equal_one_after_the_other():
