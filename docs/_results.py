@@ -271,15 +271,46 @@ def streaming(result: Json) -> str:
     return markdown(["data on the host / data on the device", "by time", "by CPU seconds"], rows)
 
 
+NAMES = {"banking77": "BANKING77", "clinc150": "CLINC150"}
+
+
+def intents(result: Json) -> str:
+    rows = [
+        (NAMES[r["data"]], r["method"], *(of(r, f"{shots}-shot") for shots in (1, 5)))
+        for r in result["rows"]
+        if "1-shot" in r
+    ]
+    return markdown(["data", "method", "1-shot", "5-shot"], rows)
+
+
+def intents_at_once(result: Json) -> str:
+    found: dict[tuple[str, str], dict[int, Json]] = {}
+    for row in result["rows"]:
+        if "draws" in row:
+            found.setdefault((row["data"], row["method"]), {})[row["shots"]] = row
+    span = lambda r: f"{percent(r['mean'])} ({percent(min(r['draws']))} to {percent(max(r['draws']))})"
+    rows = [(NAMES[data], method, span(by[5]), span(by[10])) for (data, method), by in found.items()]
+    return markdown(["data", "method", "5 examples each", "10 examples each"], rows)
+
+
+def minilm(result: Json) -> str:
+    row = result["rows"][0]
+    cells = row["sentences"], f"{row['largest difference']:.1e}", f"{row['mean difference']:.1e}", row["transformers"]
+    return markdown(["sentences", "largest difference", "mean difference", "transformers"], [cells])
+
+
 TABLES: dict[str, tuple[Callable[[Json], str], str]] = {
     "algorithms": (algorithms, "algorithms"),
     "elsewhere": (elsewhere, "elsewhere"),
     "end_to_end": (end_to_end, "end_to_end"),
     "grocery": (grocery, "grocery"),
+    "intents": (intents, "intents"),
+    "intents_at_once": (intents_at_once, "intents"),
     "maml_speed": (ratios, "maml_speed"),
     "maml_speed_gpu": (ratios, "maml_speed_gpu"),
     "matmul_share": (matmul, "matmul_share"),
     "memory": (memory, "memory"),
+    "minilm": (minilm, "minilm"),
     "mixture": (regression("mixture"), "regression"),
     "omniglot": (omniglot, "omniglot"),
     "omniglot_rows": (omniglot_rows, "omniglot_rows"),

@@ -52,7 +52,7 @@ ROOMS = {
     "inner": {"types", "iterates", "mixed"},
     "implicit": {"types", "inner"},
     "ops": {"types"},
-    "models": {"types", "ops"},
+    "models": {"types", "ops", "paths"},
     "layers": {"types"},
     "update_rules": {"types", "layers"},
     "rows": {"types"},

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pretrained.tiny import publish
 from test_api import MODULES, public
 
 import jaxmeta as jm
@@ -32,13 +33,14 @@ SMALLER = [
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty folder with six classes of pictures in it."""
+    """A folder with six classes of pictures and a tiny sentence encoder in it."""
     noise = np.random.default_rng(0)
     for i in range(6):
         (tmp_path / f"photos/kind{i}").mkdir(parents=True)
         for k in range(16):
             pixels = noise.integers(0, 60, (40, 40, 3)) + 30 * i
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"photos/kind{i}/{k}.png")
+    publish(tmp_path / "all-MiniLM-L6-v2", tokenizer=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
 

@@ -8,8 +8,10 @@ when every task has its own kernel (`ops`).
 from ._functions import from_functions as from_functions
 from ._functions import identity as identity
 from ._linen import from_linen as from_linen
+from ._lora import lora as lora
+from ._lora import merge_lora as merge_lora
 from ._nnx import from_nnx as from_nnx
 from ._policy import Norm as Norm
 from ._policy import inductive as inductive
 
-__all__ = ["from_linen", "from_nnx", "from_functions", "identity", "inductive"]
+__all__ = ["from_linen", "from_nnx", "from_functions", "identity", "inductive", "lora", "merge_lora"]

@@ -110,8 +110,8 @@ def test_it_is_a_model_like_any_other(folder):
 
 
 def test_too_many_tokens_are_named(folder):
-    with pytest.raises(ValueError, match="`x` has 20 tokens, but the encoder has 16 positions"):
-        run(bert(folder), np.ones((1, 20), np.int32), np.array([20], np.int32))
+    with pytest.raises(ValueError, match="`x` has 70 tokens, but the encoder has 64 positions"):
+        run(bert(folder), np.ones((1, 70), np.int32), np.array([70], np.int32))
 
 
 CONFIGS = [

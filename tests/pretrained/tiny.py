@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from jaxmeta.datasets import train_tokenizer
+
 CONFIG = {
     "model_type": "bert",
     "vocab_size": 64,
@@ -13,7 +15,7 @@ CONFIG = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "intermediate_size": 12,
-    "max_position_embeddings": 16,
+    "max_position_embeddings": 64,
     "type_vocab_size": 2,
     "layer_norm_eps": 1e-12,
     "hidden_act": "gelu",
@@ -42,9 +44,12 @@ def tensors(config: dict = CONFIG, seed: int = 0) -> dict[str, np.ndarray]:
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def publish(folder: Path, weights: dict[str, np.ndarray] | None = None, **changes) -> Path:
-    """Write a folder; ``changes`` replace entries of config.json."""
+def publish(folder: Path, weights: dict[str, np.ndarray] | None = None, *, tokenizer: bool = False, **changes) -> Path:
+    """Write a folder, with a tokenizer of letters if wanted; ``changes`` replace entries of config.json."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({**CONFIG, **changes}))
     save_file(tensors() if weights is None else weights, folder / "model.safetensors")
+    if tokenizer:
+        letters = [" ".join("abcdefghijklmnopqrstuvwxyz")]
+        train_tokenizer(letters, vocab_size=CONFIG["vocab_size"]).save(str(folder / "tokenizer.json"))
     return folder
