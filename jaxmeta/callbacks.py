@@ -72,7 +72,11 @@ class EarlyStopping:
       mode: whether larger (``"max"``) or smaller (``"min"``) is better.
       folder: where the validations and the best meta-parameters are kept, so that a script that is started again goes
         on: call `restore` before `fit`. None keeps nothing.
-      best_meta: the meta-parameters of the best validation; `best_step` and `best` say when and how good.
+      best_meta: the meta-parameters of the best validation; `best_step` and `best` say when and how good. A value
+        that is NaN is never the best.
+
+    Raises:
+      ValueError: for another ``mode``, or a ``patience`` below 1.
 
     Example:
       >>> stopping = EarlyStopping("accuracy", patience=5)
@@ -88,6 +92,12 @@ class EarlyStopping:
     best_meta: Variables | None = field(default=None, init=False)
     _waited: int = field(default=0, init=False)
     _seen: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]], init=False)
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("max", "min"):
+            raise ValueError(f'`mode` is {self.mode!r}: choose "max" where larger is better, or "min".')
+        if isinstance(self.patience, bool) or not isinstance(self.patience, int) or self.patience < 1:
+            raise ValueError(f"`patience` must be a whole number of validations, 1 or more, got {self.patience!r}.")
 
     def restore(self, state: MetaState) -> None:
         """Read what an earlier process has kept in ``folder``, up to the step of ``state``; without it do nothing.
@@ -131,7 +141,8 @@ class EarlyStopping:
     def _add(self, step: int, value: float) -> bool:
         """Count a validation, and return whether it is the best so far."""
         self._seen.append((step, value))
-        is_best = self.best is None or (value > self.best if self.mode == "max" else value < self.best)
+        is_better = self.best is None or (value > self.best if self.mode == "max" else value < self.best)
+        is_best = is_better and not math.isnan(value)  # compared with NaN, nothing would ever be better
         if is_best:
             self.best, self.best_step, self._waited = value, step, 0
         else:

@@ -1,9 +1,11 @@
 """Logs: what a callback hands to TensorBoard and Weights & Biases is what training said."""
 
 import json
+import math
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import optax
@@ -104,3 +106,19 @@ def test_importing_loads_no_log():
     code = "import sys, jaxmeta; print([m for m in ('tensorboardX', 'wandb') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments, text", [({"mode": "maximum"}, "`mode` is 'maximum'"), ({"patience": 0}, "`patience` must be a whole")]
+)
+def test_early_stopping_refuses_what_it_would_misread(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        jm.EarlyStopping("accuracy", **arguments)
+
+
+def test_a_validation_of_nan_is_never_the_best():
+    stopping = jm.EarlyStopping("accuracy", patience=2)
+    for step, value in enumerate([math.nan, 0.5, math.nan, 0.4], 1):
+        estimates = {"accuracy": jm.Estimate(value, 0.0, 4, False)}
+        ended = stopping(jm.Progress(step, SimpleNamespace(meta=step), 9, {}, estimates, 1.0))
+    assert (stopping.best, stopping.best_step, int(stopping.best_meta), ended) == (0.5, 2, 2, True)
