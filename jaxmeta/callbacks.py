@@ -4,10 +4,12 @@ import atexit
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -62,6 +64,24 @@ def call_all(callbacks: Sequence[Callback], progress: Progress) -> list[str]:
 _VALIDATIONS = "validations.json"
 
 
+def _validations(content: Any, where: str) -> list[tuple[int, float | None]]:
+    """Check what a file holds: pairs of a step and a value.
+
+    Raises:
+      ValueError: naming the file.
+    """
+
+    def is_pair(row: Any) -> bool:
+        is_number = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(row, list) and len(row) == 2 and type(row[0]) is int and (row[1] is None or is_number(row[1]))
+
+    if not isinstance(content, list) or not all(map(is_pair, content)):
+        raise ValueError(
+            f"{where!r} holds no validations: pairs of a step and a value. Remove the folder to start anew."
+        )
+    return [(step, value) for step, value in content]
+
+
 @dataclass
 class EarlyStopping:
     """End training when a validation metric has stopped improving, and keep the best `meta`.
@@ -102,8 +122,14 @@ class EarlyStopping:
     def restore(self, state: MetaState) -> None:
         """Read what an earlier process has kept in ``folder``, up to the step of ``state``; without it do nothing.
 
+        Where the best meta-parameters that were kept are of a later step, `best_meta` stays None until training comes
+        to a better validation again: that step, at the latest.
+
         Args:
           state: the state to go on from, such as ``keeper.restore(state) or state``.
+
+        Raises:
+          ValueError: naming the file, if it is damaged.
 
         Example:
           >>> # state = keeper.restore(state) or state; stopping.restore(state); fit(..., state, callbacks=[stopping])
@@ -113,11 +139,12 @@ class EarlyStopping:
 
         if self.folder is None or not (path := as_path(self.folder) / _VALIDATIONS).exists():
             return
-        for step, value in read_json(path):
+        for step, value in _validations(read_json(path), str(path)):
             if step <= int(np.max(state.step)):
                 self._add(step, math.nan if value is None else value)
-        if self.best is not None:
-            self.best_meta = checkpoint.restore(as_path(self.folder) / "best", state.meta)
+        kept = as_path(self.folder) / f"best-{self.best_step}"
+        if kept.exists():
+            self.best_meta = checkpoint.restore(kept, state.meta)
 
     def __call__(self, progress: Progress) -> bool:
         if progress.estimates is None:
@@ -126,11 +153,13 @@ class EarlyStopping:
             raise ValueError(
                 f"`metric` {self.metric!r} is not among the validation's metrics {sorted(progress.estimates)}."
             )
+        from .storage import as_path
+
         is_best = self._add(progress.step, progress.estimates[self.metric].mean)
         if is_best:
             self.best_meta = jax.tree.map(jnp.copy, progress.state.meta)
         if self.folder is not None:
-            self._keep(self.folder, progress.state.meta if is_best else None)
+            self._keep(as_path(self.folder), progress.state.meta if is_best else None)
         return self.has_ended
 
     @property
@@ -149,16 +178,20 @@ class EarlyStopping:
             self._waited += 1
         return is_best
 
-    def _keep(self, folder: str | os.PathLike[str], best: Variables | None) -> None:
-        """Write the validations so far, after the best meta-parameters if they are new."""
+    def _keep(self, folder: Path, best: Variables | None) -> None:
+        """Write the validations so far, after the best meta-parameters if they are new; then remove older ones."""
         from . import checkpoint
-        from .storage import as_path, write_bytes
+        from .storage import is_remote, write_bytes
 
-        as_path(folder).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"best-{self.best_step}"
         if best is not None:
-            checkpoint.save(as_path(folder) / "best", best)
+            checkpoint.save(folder / name, best)
         seen = [(step, value if math.isfinite(value) else None) for step, value in self._seen]
-        write_bytes(as_path(folder) / _VALIDATIONS, json.dumps(seen).encode())
+        write_bytes(folder / _VALIDATIONS, json.dumps(seen).encode())
+        if best is not None:
+            for older in [path for path in folder.iterdir() if path.name.startswith("best-") and path.name != name]:
+                older.rmtree() if is_remote(folder) else shutil.rmtree(older, ignore_errors=True)  # type: ignore[attr-defined]
 
 
 class Logger:
