@@ -202,8 +202,14 @@ def keep(
     path = epath.Path(place) if is_remote(place) else epath.Path(place).resolve()
     score: dict[str, Any] = {} if best is None else {"best_fn": lambda metrics: metrics[best], "best_mode": mode}
     options = ocp.CheckpointManagerOptions(preservation_policy=_policy(max_to_keep, best, mode), create=True, **score)
-    with quiet():
-        manager = ocp.CheckpointManager(path, options=options, item_handlers=ocp.StandardCheckpointHandler())
+    try:
+        with quiet():
+            manager = ocp.CheckpointManager(path, options=options, item_handlers=ocp.StandardCheckpointHandler())
+    except RecursionError as error:
+        raise ValueError(
+            f"{str(path)!r} holds a damaged checkpoint: a JSON file in it is nested too deeply to be read. Remove that "
+            "checkpoint."
+        ) from error
     return Keeper(str(path), every, best, manager, manager.latest_step() or 0)
 
 
