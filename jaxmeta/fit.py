@@ -153,34 +153,34 @@ def fit(
         if at < num_steps:
             say("compiling")
         has_ended = any(isinstance(callback, EarlyStopping) and callback.has_ended for callback in callbacks)
-    while at < num_steps and not has_ended:
-        until = min(at + log_every - at % log_every, num_steps, _next(at, eval_every, num_steps))
-        begin = time.perf_counter()
-        for first, last in _pieces(at, until, profile):
-            with _traced(profile, first):
-                state, buffers = jax.block_until_ready(run(state, buffers, source, first - at, last - at))
-        rows = {name: np.array(row[: until - at]) for name, row in (buffers or {}).items()}  # buffers are reused
-        seconds = time.perf_counter() - begin
-        log.add_steps(np.arange(at + 1, until + 1), rows)
-        bad, worst = _count_skipped(bad, rows)
-        new, diverged = (worst >= max_skipped) & ~diverged, diverged | (worst >= max_skipped)
-        if diverged.all():
-            raise Diverged(_why(f"{int(worst.max())} updates in a row, up to step {until},", rows), state)
-        if new.any():
-            _LOGGER.warning("Seeds %s diverged by step %d; the others go on.", np.flatnonzero(new).tolist(), until)
-        estimates = None
-        if eval_every and eval_sampler is not None and (until % eval_every == 0 or until == num_steps):
-            say(f"validating on {eval_tasks:,} tasks")
-            estimates = validate(learner, state.meta, eval_sampler, num_tasks=eval_tasks, mesh=mesh)
-            log.add_estimates(until, estimates)
-        means = {name: row.mean(0) for name, row in rows.items()}
-        rate = (until - at) * tasks_per_step / seconds
-        at = until
-        reached = Progress(at, state, num_steps, means, estimates, rate)
-        show(reached)
-        if enders := call_all(callbacks, reached):
-            _LOGGER.warning("%s ended training at step %d of %d.", ", ".join(enders), at, num_steps)
-            break
+        while at < num_steps and not has_ended:
+            until = min(at + log_every - at % log_every, num_steps, _next(at, eval_every, num_steps))
+            begin = time.perf_counter()
+            for first, last in _pieces(at, until, profile):
+                with _traced(profile, first):
+                    state, buffers = jax.block_until_ready(run(state, buffers, source, first - at, last - at))
+            rows = {name: np.array(row[: until - at]) for name, row in (buffers or {}).items()}  # buffers are reused
+            seconds = time.perf_counter() - begin
+            log.add_steps(np.arange(at + 1, until + 1), rows)
+            bad, worst = _count_skipped(bad, rows)
+            new, diverged = (worst >= max_skipped) & ~diverged, diverged | (worst >= max_skipped)
+            if diverged.all():
+                raise Diverged(_why(f"{int(worst.max())} updates in a row, up to step {until},", rows), state)
+            if new.any():
+                _LOGGER.warning("Seeds %s diverged by step %d; the others go on.", np.flatnonzero(new).tolist(), until)
+            estimates = None
+            if eval_every and eval_sampler is not None and (until % eval_every == 0 or until == num_steps):
+                say(f"validating on {eval_tasks:,} tasks")
+                estimates = validate(learner, state.meta, eval_sampler, num_tasks=eval_tasks, mesh=mesh)
+                log.add_estimates(until, estimates)
+            means = {name: row.mean(0) for name, row in rows.items()}
+            rate = (until - at) * tasks_per_step / seconds
+            at = until
+            reached = Progress(at, state, num_steps, means, estimates, rate)
+            show(reached)
+            if enders := call_all(callbacks, reached):
+                _LOGGER.warning("%s ended training at step %d of %d.", ", ".join(enders), at, num_steps)
+                break
     history = log.history()
     _check_trained(history, state)
     return state, history
