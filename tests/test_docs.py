@@ -142,6 +142,7 @@ def test_every_table_of_results_is_on_a_page():
 @pytest.mark.skipif(
     find_spec("mkdocs") is None, reason='the site is not built: `pip install "jaxmeta[docs]"` is missing'
 )
+@pytest.mark.slow  # `.ci/run` builds it too
 def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     done = subprocess.run(

@@ -50,7 +50,8 @@ def kill(monkeypatch, kind, method, at):
     monkeypatch.setattr(kind, method, once)
 
 
-@pytest.mark.parametrize("at", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [1, 2, 3])
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(shelf, here, monkeypatch, at):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill(patch, checkpoint.Keeper, "save", at)

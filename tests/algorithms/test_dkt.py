@@ -41,7 +41,7 @@ def test_posterior_and_likelihood_are_those_of_scikit_learn(kernel, weight):
     fitted = GaussianProcessRegressor(k, alpha=noise, optimizer=None).fit(X[:7][shown], Y[:7][shown])
     mean, std = fitted.predict(X[7:], return_std=True)
     np.testing.assert_allclose(outputs.mean, mean, rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(outputs.std, np.sqrt(std**2 + NOISE**2), rtol=1e-8)
+    np.testing.assert_allclose(outputs.std, np.sqrt(np.asarray(std) ** 2 + NOISE**2), rtol=1e-8)
     every, targets = np.concatenate([X[:7][shown], X[7:]]), np.concatenate([Y[:7][shown], Y[7:]])
     k = k(every) + np.diag(np.concatenate([noise, np.full(5, NOISE**2)]))
     wanted = -multivariate_normal(np.zeros(len(k)), k).logpdf(targets.T).mean() / len(k)

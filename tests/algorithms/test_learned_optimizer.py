@@ -72,6 +72,7 @@ def test_lstm_rule_in_numpy():
         np.testing.assert_allclose(np.append(updates["a"], updates["b"]), expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_trained_on_quadratics_beats_sgd_with_the_best_rate_for_them():
     """Twenty steps from random starts on 256 held-out problems; the rate of SGD is chosen on these very problems."""
     problems, held_out = jm.tasks.quadratics(), jax.random.key(7)

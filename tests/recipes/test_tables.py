@@ -168,9 +168,8 @@ def test_rows_trained_as_another_differ_in_the_measurement_alone():
         assert ROWS[other].trained_as is None
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("omniglot_reptile_transductive_5w5s", marks=pytest.mark.slow), "omniglot_r2d2_20w5s"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["omniglot_reptile_transductive_5w5s", "omniglot_r2d2_20w5s"])
 def test_rows_trained_as_another_end_with_its_parameters(name):
     def trained(name):
         small = {"num_train_ways": 6} if "r2d2" in name else {}
