@@ -5,6 +5,7 @@ A task's identity is (seed, step, task index), never the number of devices or th
 ``fold_in(k_data, i)`` and learned with ``fold_in(k_learn, i)``.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -207,6 +208,7 @@ def meta_step(
     if isinstance(mesh, Mesh):
         check_mesh(mesh)
     update = optax.with_extra_args_support(optimizer).update
+    names = _accepted(update, "value", "grad")
 
     def step(state: MetaState, tasks: Task) -> tuple[MetaState, dict[str, jax.Array]]:
         check_is_state(state)
@@ -227,7 +229,10 @@ def meta_step(
         reported = dict(aux.metrics)
         value = reported.pop(_VALUE, reported.get("loss"))
         try:
-            updates, opt_state = update(grads, state.opt_state, state.meta.params, value=value, grad=grads)
+            extra = {"value": value, "grad": grads}
+            updates, opt_state = update(
+                grads, state.opt_state, state.meta.params, **{name: extra[name] for name in names}
+            )
         except TypeError as error:
             if "keyword-only argument" not in str(error):
                 raise
@@ -240,6 +245,18 @@ def meta_step(
         return _stay(state, over, shard), metrics
 
     return step
+
+
+def _accepted(update: Callable[..., Any], *names: str) -> tuple[str, ...]:
+    """Return those of the names that are keyword arguments of a function.
+
+    Example:
+      >>> _accepted(optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1)).update, "value", "grad")
+      ()
+    """
+    parameters = inspect.signature(update).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return tuple(name for name in names if takes_all or name in parameters)
 
 
 def _stay(state: MetaState, mesh: Mesh | None, shard: Rule | None) -> MetaState:

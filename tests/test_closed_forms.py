@@ -98,7 +98,6 @@ def test_sharpness_aware_outer_steps():
     model, theta, c, task = setup()
     learner = SGD(model, quadratic)
     sam = optax.contrib.sam(optax.sgd(0.5), optax.chain(optax.contrib.normalize(), optax.sgd(0.1)), sync_period=2)
-    sam = optax.GradientTransformation(sam.init, sam.update)  # it takes no extra arguments, though its type says so
     state = jm.init(learner, task, sam, key=jax.random.key(0))
     step = jax.jit(jm.meta_step(learner, sam))
     tasks = jax.tree.map(lambda a: a[None], task)
