@@ -156,8 +156,8 @@ def hidden_row(batch: Batch) -> Batch:
 def unlabelled_rows(support: Batch) -> jax.Array:
     """Return the weight of each unlabelled example of a support set, whose label is -1; 0 for all others, ``[N]``.
 
-    Only learners that call this use such examples. `init` refuses the label -1 for all others, which would take it for
-    a class.
+    A learner that uses unlabelled examples calls this. `init` refuses the label -1 for every other learner, because
+    such a learner would take it for a class.
 
     Example:
       >>> unlabelled_rows(Batch(jnp.ones((3, 1)), jnp.array([0, -1, -1]), jnp.array([1.0, 1.0, 0.0]))).tolist()

@@ -1,4 +1,4 @@
-"""What the recipes on Omniglot share: the drawings, the split, the layout of a task, and the experiment."""
+"""Settings of all recipes on Omniglot: drawings, split and layout of a task; and the experiment of a learner."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
