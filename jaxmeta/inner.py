@@ -18,6 +18,7 @@ from jax.core import eval_jaxpr
 from jax.extend.core import Jaxpr
 
 from . import iterates
+from .extra_arguments import update_of
 from .mixed import mixed_grad
 from .types import PyTree
 
@@ -97,7 +98,7 @@ def descend(
     start = Descent(params, state, opt_state)
     if num_steps == 0:
         return start
-    update = optax.with_extra_args_support(optimizer).update
+    update = update_of(optimizer)
 
     def with_value(params, state, step_input):  # the loss leaves the step as state does
         value, state = objective(params, state, step_input)

@@ -5,7 +5,6 @@ A task's identity is (seed, step, task index), never the number of devices or th
 ``fold_in(k_data, i)`` and learned with ``fold_in(k_learn, i)``.
 """
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -16,6 +15,7 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 
 from .defaults import Auto, chosen_chunk, chosen_mesh
+from .extra_arguments import update_of
 from .nonfinite import all_finite, by_task, of_kept, stays_finite
 from .parallel import Rule, check_mesh, gather, layout, mean_and_scatter, over_tasks, specs, task_axes
 from .rows import noting_unlabelled
@@ -207,8 +207,7 @@ def meta_step(
     chunk = None if chunk == "auto" and gradient is not None else chunk
     if isinstance(mesh, Mesh):
         check_mesh(mesh)
-    update = optax.with_extra_args_support(optimizer).update
-    names = _accepted(update, "value", "grad")
+    update = update_of(optimizer)
 
     def step(state: MetaState, tasks: Task) -> tuple[MetaState, dict[str, jax.Array]]:
         check_is_state(state)
@@ -229,10 +228,7 @@ def meta_step(
         reported = dict(aux.metrics)
         value = reported.pop(_VALUE, reported.get("loss"))
         try:
-            extra = {"value": value, "grad": grads}
-            updates, opt_state = update(
-                grads, state.opt_state, state.meta.params, **{name: extra[name] for name in names}
-            )
+            updates, opt_state = update(grads, state.opt_state, state.meta.params, value=value, grad=grads)
         except TypeError as error:
             if "keyword-only argument" not in str(error):
                 raise
@@ -245,18 +241,6 @@ def meta_step(
         return _stay(state, over, shard), metrics
 
     return step
-
-
-def _accepted(update: Callable[..., Any], *names: str) -> tuple[str, ...]:
-    """Return those of the names that are keyword arguments of a function.
-
-    Example:
-      >>> _accepted(optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1)).update, "value", "grad")
-      ()
-    """
-    parameters = inspect.signature(update).parameters
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return tuple(name for name in names if takes_all or name in parameters)
 
 
 def _stay(state: MetaState, mesh: Mesh | None, shard: Rule | None) -> MetaState:

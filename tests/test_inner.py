@@ -263,6 +263,15 @@ def test_an_optimizer_may_ask_for_the_loss():
     np.testing.assert_allclose(end.params, 0.125 * np.ones(3), rtol=1e-6)
 
 
+def test_an_optimizer_that_names_its_arguments_is_given_no_other():
+    """SAM with one adversarial step: the second of two steps moves from the start, by the gradient at 1.1 p."""
+    objective = lambda p, state, _: (0.5 * jnp.sum(p**2), state)
+    adversary = optax.chain(optax.contrib.normalize(), optax.sgd(0.1))
+    sam = optax.contrib.sam(optax.sgd(0.5), adversary, sync_period=2)
+    end = descend(objective, jnp.ones(1), sam, 2)
+    np.testing.assert_allclose(end.params, [1 - 0.5 * 1.1], rtol=1e-6)
+
+
 def test_zero_steps_are_the_identity():
     params = {"w": jnp.ones(3)}
     assert descend(lambda p, state, _: (p["w"].sum(), state), params, optax.adam(0.1), 0).params is params
