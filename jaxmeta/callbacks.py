@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -40,6 +39,7 @@ class Progress(NamedTuple):
 
 
 Callback = Callable[[Progress], Any]
+_VALIDATIONS = "validations.json"
 
 
 def call_all(callbacks: Sequence[Callback], progress: Progress) -> list[str]:
@@ -59,27 +59,6 @@ def call_all(callbacks: Sequence[Callback], progress: Progress) -> list[str]:
 
     enders = [callback for callback in callbacks if ends(callback(progress))]
     return [getattr(callback, "__name__", type(callback).__name__) for callback in enders]
-
-
-_VALIDATIONS = "validations.json"
-
-
-def _validations(content: Any, where: str) -> list[tuple[int, float | None]]:
-    """Check what a file holds: pairs of a step and a value.
-
-    Raises:
-      ValueError: naming the file.
-    """
-
-    def is_pair(row: Any) -> bool:
-        is_number = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
-        return isinstance(row, list) and len(row) == 2 and type(row[0]) is int and (row[1] is None or is_number(row[1]))
-
-    if not isinstance(content, list) or not all(map(is_pair, content)):
-        raise ValueError(
-            f"{where!r} holds no validations: pairs of a step and a value. Remove the folder to start anew."
-        )
-    return [(step, value) for step, value in content]
 
 
 @dataclass
@@ -153,13 +132,11 @@ class EarlyStopping:
             raise ValueError(
                 f"`metric` {self.metric!r} is not among the validation's metrics {sorted(progress.estimates)}."
             )
-        from .storage import as_path
-
         is_best = self._add(progress.step, progress.estimates[self.metric].mean)
         if is_best:
             self.best_meta = jax.tree.map(jnp.copy, progress.state.meta)
         if self.folder is not None:
-            self._keep(as_path(self.folder), progress.state.meta if is_best else None)
+            self._keep(self.folder, progress.state.meta if is_best else None)
         return self.has_ended
 
     @property
@@ -178,11 +155,14 @@ class EarlyStopping:
             self._waited += 1
         return is_best
 
-    def _keep(self, folder: Path, best: Variables | None) -> None:
+    def _keep(self, place: str | os.PathLike[str], best: Variables | None) -> None:
         """Write the validations so far, after the best meta-parameters if they are new; then remove older ones."""
         from . import checkpoint
-        from .storage import is_remote, write_bytes
+        from .storage import as_path, is_remote, write_bytes
 
+        if jax.process_index() != 0:  # the processes have the same
+            return
+        folder = as_path(place)
         folder.mkdir(parents=True, exist_ok=True)
         name = f"best-{self.best_step}"
         if best is not None:
@@ -192,6 +172,24 @@ class EarlyStopping:
         if best is not None:
             for older in [path for path in folder.iterdir() if path.name.startswith("best-") and path.name != name]:
                 older.rmtree() if is_remote(folder) else shutil.rmtree(older, ignore_errors=True)  # type: ignore[attr-defined]
+
+
+def _validations(content: Any, where: str) -> list[tuple[int, float | None]]:
+    """Check what a file holds: pairs of a step and a value.
+
+    Raises:
+      ValueError: naming the file.
+    """
+
+    def is_pair(row: Any) -> bool:
+        is_number = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(row, list) and len(row) == 2 and type(row[0]) is int and (row[1] is None or is_number(row[1]))
+
+    if not isinstance(content, list) or not all(map(is_pair, content)):
+        raise ValueError(
+            f"{where!r} holds no validations: pairs of a step and a value. Remove the folder to start anew."
+        )
+    return [(step, value) for step, value in content]
 
 
 class Logger:

@@ -129,12 +129,15 @@ def test_early_stopping_goes_on_where_an_earlier_process_left_off(tmp_path):
     assert int(state.step) == int(whole.step) == 15 and history["step"].tolist() == [11, 12, 13, 14, 15]
     assert (stopping.best, stopping.best_step) == (expected.best, expected.best_step)
     jax.tree.map(np.testing.assert_array_equal, stopping.best_meta, expected.best_meta)
-    earlier = EarlyStopping("mse", mode="min", folder=tmp_path / "best")  # whose best comes later than step 5
-    earlier.restore(early._replace(step=jnp.int32(5)))
-    assert earlier.best_step == 5 and earlier.best_meta is not None
+    falling = EarlyStopping("mse", mode="min", folder=tmp_path / "falling")
+    fit(num_steps=10, eval_sampler=SAMPLER, eval_every=5, eval_tasks=20, callbacks=[falling])
+    assert falling.best_step == 10
+    earlier = EarlyStopping("mse", mode="min", folder=tmp_path / "falling")  # what was kept is of a later step
+    earlier.restore(STATE._replace(step=jnp.int32(5)))
+    assert earlier.best_step == 5 and earlier.best_meta is None
     (tmp_path / "best" / "validations.json").write_text("[[1]]")
     with pytest.raises(ValueError, match="validations.json' holds no validations"):
-        earlier.restore(state)
+        stopping.restore(state)
     (tmp_path / "best" / "validations.json").write_text(kept)
     again, history, stopping = script(50, state)  # a finished script takes no step and has its best
     assert int(again.step) == 15 and len(history["step"]) == 0
