@@ -112,7 +112,7 @@ def _measure(
     batches = [keys[jnp.arange(i, i + size) % num_tasks] for i in range(0, num_tasks, size)]  # the last one wraps round
     draw = drawing(mesh)
     values = [jax.device_get(programs.measure(meta, *draw(sampler, batch))) for batch in batches]  # one after another
-    first = drawing(None)(sampler, batches[0] if mesh is None else keys[:1])
+    first = drawing(None)(sampler, batches[0] if mesh is None else keys[:1])  # drawn again, rather than held meanwhile
     if metrics is None and not values[0]:
         warnings.warn(_no_metric(*programs.shapes(meta, *first)), stacklevel=4)
     values = jax.tree.map(lambda *parts: np.concatenate(parts)[:num_tasks], *values)

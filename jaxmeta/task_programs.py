@@ -97,9 +97,8 @@ def compiled(
         query, adapted = task.query, learner.adapt(meta, task.support, k_adapt)
         before = outputs_of(meta, adapted, query, k_query)
 
-        def compare(
-            row: jax.Array,
-        ) -> tuple[jax.Array, jax.Array]:  # one query keeps its place, all others become copies
+        def compare(row: jax.Array) -> tuple[jax.Array, jax.Array]:
+            # One query keeps its place, all others become copies of it.
             copies = jax.tree.map(lambda a: jnp.broadcast_to(a[row], a.shape), query.x)
             after = outputs_of(meta, adapted, query._replace(x=copies), k_query)
             rows = [(a[row], b[row]) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True) if a.ndim]

@@ -1,6 +1,7 @@
-"""The setting that recipes of reinforcement learning share: an algorithm, its policy, and how much it plays."""
+"""Settings of all recipes of reinforcement learning: an algorithm, its policy, and how much it plays."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import optax
@@ -89,14 +90,7 @@ class Playing:
             )
         make: Any = getattr(jm.rl, self.algorithm)
         if self.algorithm == "promp":
-            return make(
-                self._policy(space),
-                inner_optimizer=inner_optimizer,
-                outer_optimizer=optimizer,
-                num_steps=num_steps,
-                num_episodes=self.num_episodes,
-                discount=self.discount,
-            )
+            make = partial(make, outer_optimizer=optimizer)
         return make(
             self._policy(space),
             inner_optimizer=inner_optimizer,
