@@ -12,15 +12,16 @@ import optax
 from .embedding import embed, embed_support, output_shape, support_pass, support_state
 from .inner import Gradient, descend
 from .losses import LossFn, batch_loss, default_metrics
+from .passes import with_passes
 from .paths import merge, partition
 from .rows import ignoring_hidden, minibatches, num_rows, predict_rows, take_rows
-from .types import Apply, Aux, Batch, Key, MetaInit, MetaLearner, MetaLoss, Model, PyTree, Task, Variables
+from .types import Aux, Batch, Key, MetaInit, MetaLearner, MetaLoss, Model, PyTree, Task, Variables
 from .validation import check_is_model
 from .ways import count_ways, mask_ways
 
 __all__ = [
     "Adapted", "Forward", "ModalAdapt", "Objective", "Steps",
-    "episodic", "ignoring_hidden", "predict_rows", "fast_weights", "support_loss", "descent", "reparametrised",
+    "episodic", "ignoring_hidden", "predict_rows", "fast_weights", "support_loss", "descent", "with_passes",
     "support_pass", "support_state", "embed", "embed_support", "output_shape", "init_model", "batch_metrics",
     "count_ways", "mask_ways", "split_key", "partition", "merge", "minibatches", "take_rows",
 ]  # fmt: skip
@@ -237,37 +238,6 @@ def descent(
         return Adapted(params, state, support.ways)
 
     return adapt
-
-
-def reparametrised(model: Model, decode: Callable[[PyTree], PyTree]) -> Model:
-    """Return the model with parameters ``decode(p)``, as a model of ``p``: `descent` then moves ``p``.
-
-    For algorithms whose inner steps move a few numbers from which weights follow. Only `Model.apply` and
-    `Model.apply_support` change.
-
-    Example:
-      >>> import jax.numpy as jnp, jaxmeta as jm
-      >>> model = jm.from_functions(lambda key, x: jnp.ones(()), lambda variables, x: x * variables.params)
-      >>> print(reparametrised(model, lambda p: 2 * p).apply(Variables(jnp.ones(())), jnp.array([3.0]))[0])
-      [6.]
-    """
-
-    def through(apply: Apply) -> Apply:
-        def run(
-            variables: Variables,
-            x: PyTree,
-            *,
-            train: bool = False,
-            weight: jax.Array | None = None,
-            key: Key | None = None,
-        ) -> tuple[Any, PyTree]:
-            decoded = Variables(decode(variables.params), variables.state)
-            return apply(decoded, x, train=train, weight=weight, key=key)
-
-        return run
-
-    support = None if model.apply_support is None else through(model.apply_support)
-    return model._replace(apply=through(model.apply), apply_support=support)
 
 
 def init_model(model: Model) -> MetaInit:

@@ -12,7 +12,7 @@ import optax
 
 from ..inner import Gradient
 from ..learner import Adapted, batch_metrics, descent, episodic, fast_weights, init_model, split_key
-from ..losses import LossFn, batch_loss, weighted_mean
+from ..losses import LossFn, batch_loss, kl_divergence, weighted_mean
 from ..types import Aux, Batch, Key, MetaLearner, Model, Task, Variables
 
 
@@ -87,22 +87,8 @@ def bootstrapped(
             value = jax.tree.reduce(jnp.add, squares)
         else:
             goal = forward(meta, adapted._replace(params=target.params), x, k_query, train=True, weight=weight)[0]
-            value = weighted_mean(divergence(jax.lax.stop_gradient(goal), outputs), weight)
+            value = weighted_mean(kl_divergence(jax.lax.stop_gradient(goal), outputs), weight)
         metrics = {"loss": batch_loss(loss_fn, outputs, task.query), **batch_metrics(outputs, task.query)}
         return value, Aux(state if model.keeps_state else meta.state, {**metrics, "target/distance": value})
 
     return episodic(init_model(model), adapt, forward, loss_fn, loss=loss)
-
-
-def divergence(target: jax.Array, logits: jax.Array) -> jax.Array:
-    """Return the Kullback-Leibler divergence of softmax distributions from the target's, in nats.
-
-    Example:
-      >>> f"{divergence(jnp.zeros(2), jnp.log(jnp.array([0.25, 0.75]))):.4f}"  # log(4 / 3) / 2
-      '0.1438'
-    """
-    log_target, log_given = (
-        jax.nn.log_softmax(a.astype(jnp.promote_types(a.dtype, jnp.float32))) for a in (target, logits)
-    )
-    p = jnp.exp(log_target)
-    return jnp.where(p > 0, p * (jnp.where(p > 0, log_target, 0) - jnp.where(p > 0, log_given, 0)), 0).sum(-1)

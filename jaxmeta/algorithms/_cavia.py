@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from ..inner import Gradient
-from ..learner import Adapted, descent, episodic, fast_weights, reparametrised
+from ..learner import Adapted, descent, episodic, fast_weights, with_passes
 from ..losses import LossFn
 from ..paths import path_name
 from ..types import Batch, Key, MetaLearner, Model, PyTree, Task, Variables
@@ -77,7 +77,7 @@ def cavia(
         def decode(context: jax.Array) -> PyTree:
             return modulate(meta.params["model"], layer, context @ meta.params["context"])
 
-        return reparametrised(model, decode)
+        return with_passes(model, params=decode)
 
     def adapt(meta: Variables, support: Batch, key: Key | None = None, *, train: bool = False) -> Adapted:
         steps = descent(decoded(meta), loss_fn, num_steps=num_steps, gradient=gradient, remat=remat, truncate=truncate)

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ..embedding import at_least_float32
 from ..learner import mask_ways, predict_rows, split_key
-from ..losses import mse, weighted_mean
+from ..losses import kl_divergence, mse, weighted_mean
 from ..types import Aux, Batch, Key, MetaLearner, PyTree, Task, Variables
 
 
@@ -96,11 +97,8 @@ def soft_loss(outputs: jax.Array, targets: jax.Array, query: Batch, temperature:
     """
     if not (jnp.issubdtype(query.y.dtype, jnp.integer) and outputs.shape[:-1] == query.y.shape):
         return mse(outputs, targets, query.weight)
-    dtype = jnp.promote_types(outputs.dtype, jnp.float32)
-    log_q, log_p = (jax.nn.log_softmax(o.astype(dtype) / temperature, -1) for o in (outputs, targets))
-    p = jnp.exp(log_p)
-    terms = jnp.where(p > 0, p * (log_p - log_q), 0)  # an absent way: 0 log 0
-    return temperature**2 * weighted_mean(terms.sum(-1), query.weight)
+    divergence = kl_divergence(at_least_float32(targets) / temperature, at_least_float32(outputs) / temperature)
+    return temperature**2 * weighted_mean(divergence, query.weight)
 
 
 def _query_outputs(learner: MetaLearner, meta: Variables, task: Task, key: Key | None) -> jax.Array:

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import optax
 
 from ..embedding import embed_support, flat, output_shape
-from ..learner import Adapted, batch_metrics, count_ways, descent, ignoring_hidden, mask_ways, split_key
+from ..learner import Adapted, batch_metrics, count_ways, descent, ignoring_hidden, mask_ways, split_key, with_passes
 from ..losses import LossFn, batch_loss
-from ..types import Apply, Aux, Batch, Key, MetaInit, MetaLearner, MetaLoss, Model, PyTree, Task, Variables
+from ..types import Aux, Batch, Key, MetaInit, MetaLearner, MetaLoss, Model, PyTree, Task, Variables
 from ._metric import cosine_logits
 
 FineTune = Literal["head", "all"]
@@ -59,24 +59,7 @@ class Lesson(Protocol):
 
 def with_head(model: Model, head: LastLayer) -> Model:
     """Join an embedding and its head to one model, with parameters ``{"model": ..., "head": ...}``."""
-
-    def wrap(run: Apply) -> Apply:
-        def call(
-            variables: Variables,
-            x: PyTree,
-            *,
-            train: bool = False,
-            weight: jax.Array | None = None,
-            key: Key | None = None,
-        ) -> tuple[Any, PyTree]:
-            inner = Variables(variables.params["model"], variables.state)
-            z, state = run(inner, x, train=train, weight=weight, key=key)
-            return head.apply(variables.params["head"], flat(z)), state
-
-        return call
-
-    support = None if model.apply_support is None else wrap(model.apply_support)
-    return model._replace(apply=wrap(model.apply), apply_support=support)
+    return with_passes(model, params=lambda p: p["model"], outputs=lambda z, p: head.apply(p["head"], flat(z)))
 
 
 def pretraining(

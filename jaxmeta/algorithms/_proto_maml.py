@@ -3,16 +3,16 @@
 Triantafillou et al., 2020, https://arxiv.org/abs/1903.03096
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import optax
 
 from ..embedding import at_least_float32, embed_support, flat
 from ..inner import Gradient
-from ..learner import Adapted, count_ways, descent, episodic, fast_weights, init_model, split_key
+from ..learner import Adapted, count_ways, descent, episodic, fast_weights, init_model, split_key, with_passes
 from ..losses import LossFn, cross_entropy
-from ..types import Apply, Batch, Key, MetaLearner, Model, PyTree, Variables
+from ..types import Batch, Key, MetaLearner, Model, PyTree, Variables
 from ._metric import class_means
 
 
@@ -50,7 +50,7 @@ def proto_maml(
       >>> import jaxmeta as jm
       >>> learner = proto_maml(jm.from_linen(jm.backbones.Conv4()), inner_optimizer=optax.sgd(0.1), num_steps=3)
     """
-    headed = with_head(model)
+    headed = with_passes(model, params=lambda p: p["model"], outputs=classify)
     steps = descent(
         headed,
         loss_fn,
@@ -71,23 +71,6 @@ def proto_maml(
     return episodic(init_model(model), adapt, fast_weights(headed), loss_fn, keeps_state=model.keeps_state)
 
 
-def with_head(model: Model) -> Model:
-    """Return the model with parameters ``{"model": ..., "head": ...}`` and a linear head on its flat outputs."""
-
-    def through(apply: Apply) -> Apply:
-        def run(
-            variables: Variables,
-            x: PyTree,
-            *,
-            train: bool = False,
-            weight: jax.Array | None = None,
-            key: Key | None = None,
-        ) -> tuple[Any, PyTree]:
-            body, head = Variables(variables.params["model"], variables.state), variables.params["head"]
-            z, state = apply(body, x, train=train, weight=weight, key=key)
-            return at_least_float32(flat(z)) @ head["kernel"] + head["bias"][None], state
-
-        return run
-
-    support = None if model.apply_support is None else through(model.apply_support)
-    return model._replace(apply=through(model.apply), apply_support=support)
+def classify(z: jax.Array, params: PyTree) -> jax.Array:
+    """Return the logits of the linear head in ``params`` for a model's outputs."""
+    return at_least_float32(flat(z)) @ params["head"]["kernel"] + params["head"]["bias"][None]

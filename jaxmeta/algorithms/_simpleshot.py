@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from ..embedding import at_least_float32, flat, output_shape, support_pass
 from ..losses import LossFn, cross_entropy
+from ..passes import with_passes
 from ..types import Apply, Key, MetaLearner, Model, PyTree, Task, Variables
 from ._metric import class_sums, unit
 from ._protonet import protonet
@@ -113,22 +114,7 @@ def centre_features(model: Model, meta: Variables, batches: Iterable[Any]) -> Va
 
 def _normalised(model: Model) -> Model:
     """Return the model with features of length 1."""
-
-    def through(apply: Apply) -> Apply:
-        def call(
-            variables: Variables,
-            x: PyTree,
-            *,
-            train: bool = False,
-            weight: jax.Array | None = None,
-            key: Key | None = None,
-        ) -> tuple[Any, PyTree]:
-            z, state = apply(variables, x, train=train, weight=weight, key=key)
-            return unit(at_least_float32(flat(z))), state
-
-        return call
-
-    return model._replace(apply=through(model.apply), apply_support=through(support_pass(model)))
+    return with_passes(model, outputs=lambda z, _: unit(at_least_float32(flat(z))))
 
 
 def _centred(model: Model, momentum: float) -> Model:

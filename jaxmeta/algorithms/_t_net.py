@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from ..inner import Gradient
-from ..learner import Adapted, descent, episodic, fast_weights, reparametrised
+from ..learner import Adapted, descent, episodic, fast_weights, with_passes
 from ..losses import LossFn
 from ..paths import path_name
 from ..types import Batch, Key, MetaLearner, Model, PyTree, Task, Variables
@@ -69,7 +69,7 @@ def t_net(
             inside = (_is_part(name, "kernel") or _is_part(name, "bias")) and _layer(name) in maps
             return p @ maps[_layer(name)] if inside else p
 
-        return reparametrised(model, lambda params: jax.tree_util.tree_map_with_path(through, params))
+        return with_passes(model, params=lambda p: jax.tree_util.tree_map_with_path(through, p))
 
     def adapt(meta: Variables, support: Batch, key: Key | None = None, *, train: bool = False) -> Adapted:
         steps = descent(

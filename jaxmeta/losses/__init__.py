@@ -13,6 +13,7 @@ from ._batch import batch_loss as batch_loss
 from ._losses import Gaussian as Gaussian
 from ._losses import cross_entropy as cross_entropy
 from ._losses import gaussian_nll as gaussian_nll
+from ._losses import kl_divergence as kl_divergence
 from ._losses import mse as mse
 from ._losses import sigmoid_mse as sigmoid_mse
 from ._metrics import accuracy as accuracy
@@ -23,7 +24,7 @@ from ._weights import hide as hide
 from ._weights import weighted_mean as weighted_mean
 
 __all__ = [
-    "cross_entropy", "mse", "sigmoid_mse", "Gaussian", "gaussian_nll",
+    "cross_entropy", "mse", "sigmoid_mse", "Gaussian", "gaussian_nll", "kl_divergence",
     "accuracy", "nll", "expected_calibration_error", "default_metrics",
     "weighted_mean", "hide", "batch_loss",
 ]  # fmt: skip

@@ -109,6 +109,29 @@ def gaussian_nll(outputs: Gaussian, targets: jax.Array, weight: jax.Array | None
     return weighted_mean(0.5 * ((targets - mean) / std) ** 2 + jnp.log(std) + 0.5 * math.log(2 * math.pi), weight)
 
 
+def kl_divergence(targets: jax.Array, outputs: jax.Array) -> jax.Array:
+    r"""Return $\mathrm{KL}(\mathrm{softmax}(t) \,\|\, \mathrm{softmax}(o))$ for each example, in nats.
+
+    A class whose target probability is 0, a masked one for instance, adds nothing.
+
+    Args:
+      targets: logits ``[..., W]``.
+      outputs: logits of the same shape.
+
+    Returns:
+      Divergences ``[...]``, in float32 or wider.
+
+    Example:
+      >>> f"{kl_divergence(jnp.zeros(2), jnp.log(jnp.array([0.25, 0.75]))):.4f}"  # log(4 / 3) / 2
+      '0.1438'
+    """
+    wide = lambda a: a.astype(jnp.promote_types(a.dtype, jnp.float32))
+    log_p, log_q = (jax.nn.log_softmax(wide(logits), -1) for logits in (targets, outputs))
+    p = jnp.exp(log_p)
+    known = lambda log: jnp.where(p > 0, log, 0)  # before the product: no derivative of 0 times infinity
+    return (p * (known(log_p) - known(log_q))).sum(-1)
+
+
 def check_labels(outputs: jax.Array, targets: jax.Array) -> None:
     """Raise a ValueError unless ``targets`` are integers with one label for each row of logits."""
     if outputs.shape[:-1] != targets.shape or not jnp.issubdtype(targets.dtype, jnp.integer):

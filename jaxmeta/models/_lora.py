@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..passes import with_passes
 from ..paths import path_name
-from ..types import Apply, Key, Model, PyTree, Variables
+from ..types import Key, Model, PyTree, Variables
 
 
 def lora(
@@ -77,22 +78,7 @@ def lora(
             inside[leaf] = {"a": a, "b": jnp.zeros((rank, columns), dtype)}
         return Variables(params, base.state)
 
-    def through(apply: Apply) -> Apply:
-        def call(
-            variables: Variables,
-            x: PyTree,
-            *,
-            train: bool = False,
-            weight: jax.Array | None = None,
-            key: Key | None = None,
-        ) -> tuple[Any, PyTree]:
-            whole = Variables(_merged(base.params, variables.params, scale), variables.state)
-            return apply(whole, x, train=train, weight=weight, key=key)
-
-        return call
-
-    support = None if model.apply_support is None else through(model.apply_support)
-    return model._replace(init=init, apply=through(model.apply), apply_support=support)
+    return with_passes(model, params=lambda factors: _merged(base.params, factors, scale))._replace(init=init)
 
 
 def merge_lora(base: Variables, factors: Variables, *, alpha: float | None = None) -> Variables:
