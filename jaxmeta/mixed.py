@@ -20,7 +20,11 @@ def mixed_grad(f: Callable) -> Callable:
 
     @jax.custom_jvp
     def grad_fn(*inputs: PyTree) -> tuple[PyTree, PyTree]:
-        return jax.grad(f, has_aux=True)(*inputs)
+        grads, aux = jax.grad(f, has_aux=True)(*inputs)
+        # Of vmapped inputs, all tangents below are batched. A gradient must be too, even one that no batched input
+        # reaches (that of an unused head): a loop takes the batching of both from the gradient.
+        leaves, treedef = jax.tree.flatten(grads)
+        return treedef.unflatten(linear(_same, _same, jax.tree.leaves(inputs), leaves)), aux
 
     def rule(inputs: tuple, tangents: tuple) -> tuple[tuple, tuple]:
         grads, aux = grad_fn(*inputs)
@@ -49,6 +53,10 @@ def mixed_grad(f: Callable) -> Callable:
 
     grad_fn.defjvp(rule, symbolic_zeros=True)
     return grad_fn
+
+
+def _same(_: list, t: list) -> list:
+    return t
 
 
 def _replace(leaves: list, where: Sequence[int], values: list) -> list:

@@ -227,6 +227,26 @@ def test_clipping_and_normalising_are_finite_where_a_gradient_is_zero():
     np.testing.assert_allclose(end(far, inner.clip_by_global_norm(2.0)), far * (1 - 0.4 / 50), rtol=1e-6)
 
 
+def test_parameters_that_no_task_reaches_have_their_derivatives_through_vmap(x64):
+    """An unused head, and one that only weight decay moves: their gradients are the same for all tasks."""
+
+    def end(meta, x, gradient):
+        def objective(p, state, _):
+            return 0.5 * (p["used"] - x) ** 2 + 0.5 * p["decayed"] ** 2 + 0 * p["unused"].sum(), state
+
+        params = descend(objective, meta, optax.sgd(0.1), 3, gradient=gradient).params
+        return params["used"] ** 2 + 3 * params["decayed"] + params["unused"].sum()
+
+    meta = {"used": jnp.float64(2.0), "decayed": jnp.float64(1.0), "unused": jnp.ones(2)}
+    for gradient in ("mixed", "reverse"):
+        mean = lambda meta: jax.vmap(lambda x: end(meta, x, gradient))(jnp.arange(4.0)).mean()
+        found = jax.grad(mean)(meta)
+        left = 0.9**3
+        used = 2 * left * (1.5 + left * 0.5)  # the mean end is 1.5 + left (2 - 1.5)
+        expected = {"used": used, "decayed": 3 * left, "unused": np.ones(2)}
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), found, expected)
+
+
 def test_what_does_not_depend_on_the_parameters_is_computed_once():
     """A frozen trunk inside the objective leaves one matrix product per pass in the loop, the head's."""
     x, body = jnp.ones((5, 3)), jnp.ones((3, 4))
