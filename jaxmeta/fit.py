@@ -325,12 +325,16 @@ def _why(updates: str, rows: dict[str, np.ndarray]) -> str:
     by_step = {name: row for name, row in rows.items() if row.shape[: bad.ndim] == bad.shape}
     wrong = sorted(f"`{name}`" for name, row in by_step.items() if not np.isfinite(row[bad]).all())
     what = f"{', '.join(wrong)} NaN or infinite" if wrong else "every metric finite, but not the gradient or the update"
+    causes = (
+        "NaN or infinity in the data; an inner or outer learning rate that is too large"
+        if wrong
+        else "a root, logarithm or division at zero in the model or the loss (`jnp.where` on its result mends the "
+        "value but not the derivative: choose its argument too); inner steps that multiply gradients, such as many "
+        "steps at a large rate, or Adam's with `eps_root=0` (use `jaxmeta.inner.adam`)"
+    )
     return (
-        f"{updates} were left out, with {what}. Likely causes: an inner learning rate that is too large; an inner "
-        "optimizer without a derivative where a gradient is exactly zero, such as Adam with `eps_root=0` (use "
-        "`jaxmeta.inner.adam`) or one that clips or divides by a norm (use `jaxmeta.inner.clip_by_global_norm` or "
-        "`jaxmeta.inner.normalize`); NaN in the data. If few tasks are affected, `guard='task'` leaves out these "
-        "alone. The last good state is in this error's `state`."
+        f"{updates} were left out, with {what}. Likely causes: {causes}. If few tasks are affected, `guard='task'` "
+        "leaves out these alone. The last good state is in this error's `state`."
     )
 
 

@@ -189,7 +189,8 @@ def test_divergence_is_an_error_that_keeps_the_last_good_state():
     wild = jm.maml(jm.from_linen(KINDS["regression"].net), jm.losses.mse, inner_optimizer=optax.sgd(1e30), num_steps=3)
     state = jm.init(wild, SAMPLER, ADAM, key=KEY)
     with pytest.raises(
-        Diverged, match="10 updates in a row, up to step 10, were left out, with `loss`.* Likely causes: .*eps_root"
+        Diverged,
+        match="10 updates in a row, up to step 10, were left out, with `loss`.* causes: NaN or infinity in the data",
     ) as caught:
         jm.fit(wild, SAMPLER, ADAM, state, num_steps=100, max_skipped=10, **OPTIONS)
     assert_equal(caught.value.state, state)
@@ -202,7 +203,7 @@ def bad_step(is_bad):
 
 def test_a_run_whose_every_update_was_left_out_has_diverged():
     with pytest.raises(
-        Diverged, match="All 4 updates, up to step 4, were left out, with every metric finite"
+        Diverged, match="All 4 updates, up to step 4, were left out, with every metric finite.*`jnp.where`"
     ) as caught:
         fit(num_steps=4, step=bad_step(lambda state: True))
     assert int(caught.value.state.step) == 4

@@ -35,7 +35,7 @@ def maml(
     Args:
       model: the backbone.
       loss_fn: ``(outputs [N, ...], targets [N, ...], weight=None)`` -> scalar or per example, for both sets.
-      inner_optimizer: any optax optimizer; for Adam use `jaxmeta.inner.adam`, whose derivative is finite.
+      inner_optimizer: any optax optimizer; for Adam use `jaxmeta.inner.adam`, whose derivative stays small.
       num_steps: inner steps. More steps at test time: build a second learner, `meta` is shared.
       first_order: drop second derivatives from the outer gradient.
       adapt_only: predicate on a parameter's path (``"head/kernel"``) that chooses what adapts; all by default.
