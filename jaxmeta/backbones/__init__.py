@@ -10,9 +10,17 @@ from ._mlp import MLP as MLP
 from ._mlp import NnxMLP as NnxMLP
 from ._nnx_resnet import NnxResNet12 as NnxResNet12
 from ._nnx_resnet import NnxResNet18 as NnxResNet18
+from ._nnx_text import NnxBagOfEmbeddings as NnxBagOfEmbeddings
+from ._nnx_text import NnxBiGRU as NnxBiGRU
+from ._nnx_text import NnxTransformerEncoder as NnxTransformerEncoder
 from ._resnet import ResNet12 as ResNet12
 from ._resnet import ResNet18 as ResNet18
+from ._text import BagOfEmbeddings as BagOfEmbeddings
+from ._text import BiGRU as BiGRU
+from ._text import TransformerEncoder as TransformerEncoder
 
 __all__ = [
-    "MLP", "NnxMLP", "Conv4", "NnxConv4", "ResNet12", "NnxResNet12", "ResNet18", "NnxResNet18", "initializer",
+    "MLP", "NnxMLP", "Conv4", "NnxConv4", "ResNet12", "NnxResNet12", "ResNet18", "NnxResNet18",
+    "BagOfEmbeddings", "NnxBagOfEmbeddings", "BiGRU", "NnxBiGRU", "TransformerEncoder", "NnxTransformerEncoder",
+    "initializer",
 ]  # fmt: skip
