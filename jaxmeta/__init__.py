@@ -27,7 +27,7 @@ from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model
 
 if TYPE_CHECKING:
     from . import backbones, checkpoint, planning, plots, pretrained, recipes, rl, runs, testing
-    from .estimator import FewShotClassifier, FewShotRegressor
+    from .estimator import FewShotClassifier, FewShotRegressor, Recommender
 
 __version__ = "0.1.0"
 
@@ -41,7 +41,7 @@ __all__ = [
     "init", "meta_step", "backprop", "fit", "feed", "Progress", "Profile", "EarlyStopping", "Diverged", "callbacks",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",
     "robust_accuracy", "forgetting_curve", "Forgetting",
-    "FewShotClassifier", "FewShotRegressor",
+    "FewShotClassifier", "FewShotRegressor", "Recommender",
     "algorithms", "attacks", "parallel", "planning", "recipes", "checkpoint", "plots", "ops", "rl", "runs", "testing",
 ]  # fmt: skip
 __all__ += algorithms.__all__
@@ -52,6 +52,6 @@ _LAZY = ("backbones", "recipes", "checkpoint", "planning", "plots", "pretrained"
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return import_module(f".{name}", __name__)
-    if name in ("FewShotClassifier", "FewShotRegressor"):
+    if name in ("FewShotClassifier", "FewShotRegressor", "Recommender"):
         return getattr(import_module(".estimator", __name__), name)
     raise AttributeError(f"module 'jaxmeta' has no attribute {name!r}")

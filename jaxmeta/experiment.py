@@ -37,6 +37,8 @@ class Experiment(NamedTuple):
       eval_every: meta-steps between two validations, or None.
       eval_tasks: tasks per validation.
       test_tasks: tasks in the final measurement.
+      metrics: metrics of the final measurement, ``{"name": fn(outputs, y, weight)}``; empty for the default ones of
+        `evaluate`.
       beside: untrained learners by name, measured on the same tasks for comparison.
       allow_shared_classes: accept classes that are both trained and held out. Accuracy on them is no measure of how
         well new classes are learned.
@@ -60,6 +62,7 @@ class Experiment(NamedTuple):
     eval_every: int | None = None
     eval_tasks: int = 256
     test_tasks: int = 1_000
+    metrics: Mapping[str, Callable[..., jax.Array]] = MappingProxyType({})
     beside: Mapping[str, MetaLearner] = MappingProxyType({})
     allow_shared_classes: bool = False
     note: Callable[[], str] = lambda: ""

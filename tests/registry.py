@@ -85,6 +85,7 @@ LEARNERS = {
         partial(jm.bootstrapped, inner_optimizer=SGD, num_steps=2, num_target_steps=3, distance="kl"), classifies=True
     ),
     "learned_loss": Row(partial(jm.learned_loss, hidden=(16,), inner_optimizer=optax.sgd(1.0))),
+    "melu": Row(partial(jm.melu, embeddings="body", inner_optimizer=SGD, num_steps=2)),
     "dkt": Row(lambda model, loss_fn: jm.dkt(model), kind="distributions"),
     "dkt_labels": Row(lambda model, loss_fn: jm.dkt(model, init_noise=1.0), classifies=True),
     "alpaca": Row(partial(jm.alpaca, init_std=0.5), kind="distributions"),

@@ -50,6 +50,7 @@ LONG = {
     "howto/algorithm.md",
     "howto/memory.md",
     "howto/migration.md",
+    "howto/recommendation.md",
 }  # they compile much
 
 

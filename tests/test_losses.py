@@ -169,3 +169,36 @@ def test_batch_loss_weighs_what_the_loss_does_not():
 def test_errors(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+SCORES, RATINGS = jnp.array([0.2, 0.9, 0.5, 0.1]), jnp.array([3.0, 1.0, 5.0, 4.0])  # ranked: items 1, 2, 0, 3
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_metrics_of_ratings_by_hand(shape):
+    scores, ratings = SCORES.reshape(shape), RATINGS.reshape(shape)
+    log2 = np.log2
+    found, best = 1 + 31 / log2(3) + 7 / log2(4), 31 + 15 / log2(3) + 7 / log2(4)
+    assert losses.ndcg(scores, ratings, k=3) == pytest.approx(found / best, rel=1e-6)
+    assert losses.ndcg(scores, ratings) == pytest.approx((found + 15 / log2(5)) / (best + 1 / log2(5)), rel=1e-6)
+    assert losses.precision(scores, ratings, k=3) == pytest.approx(1 / 3)
+    assert losses.precision(scores, ratings, k=3, relevant=3.0) == pytest.approx(2 / 3)
+    assert losses.precision(scores, ratings, k=9) == 0.5
+    assert losses.mae(scores, ratings) == pytest.approx((2.8 + 0.1 + 4.5 + 3.9) / 4)
+    assert losses.rmse(scores, ratings) == pytest.approx(np.sqrt((2.8**2 + 0.1**2 + 4.5**2 + 3.9**2) / 4))
+    as_normal = losses.Gaussian(scores, jnp.ones(shape))
+    assert losses.ndcg(as_normal, ratings, k=3) == losses.ndcg(scores, ratings, k=3)
+    assert losses.mae(as_normal, ratings) == losses.mae(scores, ratings)
+
+
+def test_an_item_of_weight_zero_is_not_ranked():
+    scores, ratings = jnp.append(SCORES, jnp.nan), jnp.append(RATINGS, 5.0)
+    weight = jnp.array([1.0, 0.0, 2.0, 1.0, 0.0])  # left: items 2, 0, 3
+    log2 = np.log2
+    expected = (31 + 7 / log2(3) + 15 / log2(4)) / (31 + 15 / log2(3) + 7 / log2(4))
+    assert losses.ndcg(scores, ratings, weight) == pytest.approx(expected, rel=1e-6)
+    assert losses.precision(scores, ratings, weight) == pytest.approx(2 / 3)
+    assert losses.precision(scores, ratings, 0 * weight) == losses.ndcg(scores, ratings, 0 * weight) == 0
+    assert jnp.isnan(losses.ndcg(scores, ratings)) and jnp.isnan(losses.precision(scores, ratings))
+    with pytest.raises(ValueError, match="ranks items by one rating each"):
+        losses.ndcg(jnp.ones((3, 2)), jnp.ones((3, 2)))

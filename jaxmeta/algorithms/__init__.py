@@ -13,6 +13,7 @@ from ._bootstrapped import bootstrapped as bootstrapped
 from ._cavia import cavia as cavia
 from ._distill import distill as distill
 from ._dkt import dkt as dkt
+from ._factorisation import factorisation as factorisation
 from ._feat import feat as feat
 from ._imaml import imaml as imaml
 from ._learned_loss import learned_loss as learned_loss
@@ -23,6 +24,7 @@ from ._maml import maml as maml
 from ._maml_plus_plus import maml_plus_plus as maml_plus_plus
 from ._mann import mann as mann
 from ._matching import matching as matching
+from ._melu import melu as melu
 from ._meta_curvature import meta_curvature as meta_curvature
 from ._meta_sgd import meta_sgd as meta_sgd
 from ._metaoptnet import metaoptnet as metaoptnet
@@ -44,6 +46,7 @@ from ._t_net import t_net as t_net
 __all__ = [
     "maml", "anil", "boil", "maml_plus_plus", "reptile", "meta_sgd", "imaml",
     "cavia", "meta_curvature", "t_net", "alfa", "proto_maml", "bootstrapped", "learned_loss",
+    "melu", "factorisation",
     "protonet", "soft_kmeans", "matching", "relation", "simpleshot", "feat",
     "r2d2", "lrd2", "metaoptnet", "dkt", "alpaca",
     "baseline", "baseline_plus_plus", "rfs",

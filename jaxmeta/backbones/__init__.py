@@ -6,6 +6,7 @@ Parameter names agree between the two, and the last layer is called ``head``.
 from ._conv4 import Conv4 as Conv4
 from ._conv4 import NnxConv4 as NnxConv4
 from ._initializers import initializer as initializer
+from ._interactions import Interactions as Interactions
 from ._mlp import MLP as MLP
 from ._mlp import NnxMLP as NnxMLP
 from ._nnx_resnet import NnxResNet12 as NnxResNet12
@@ -22,5 +23,5 @@ from ._text import TransformerEncoder as TransformerEncoder
 __all__ = [
     "MLP", "NnxMLP", "Conv4", "NnxConv4", "ResNet12", "NnxResNet12", "ResNet18", "NnxResNet18",
     "BagOfEmbeddings", "NnxBagOfEmbeddings", "BiGRU", "NnxBiGRU", "TransformerEncoder", "NnxTransformerEncoder",
-    "initializer",
+    "Interactions", "initializer",
 ]  # fmt: skip

@@ -20,11 +20,16 @@ from ._metrics import accuracy as accuracy
 from ._metrics import default_metrics as default_metrics
 from ._metrics import expected_calibration_error as expected_calibration_error
 from ._metrics import nll as nll
+from ._ratings import mae as mae
+from ._ratings import ndcg as ndcg
+from ._ratings import precision as precision
+from ._ratings import rmse as rmse
 from ._weights import hide as hide
 from ._weights import weighted_mean as weighted_mean
 
 __all__ = [
     "cross_entropy", "mse", "sigmoid_mse", "Gaussian", "gaussian_nll", "kl_divergence",
     "accuracy", "nll", "expected_calibration_error", "default_metrics",
+    "mae", "rmse", "ndcg", "precision",
     "weighted_mean", "hide", "batch_loss",
 ]  # fmt: skip

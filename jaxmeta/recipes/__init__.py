@@ -29,12 +29,14 @@ from ._omniglot_relation import omniglot_relation
 from ._omniglot_reptile import omniglot_reptile
 from ._photographs import photographs
 from ._quadratics import quadratics
+from ._ratings import ratings
 from ._sinusoid_maml import sinusoid_maml
 from ._tables import TABLES, Figure, Row, as_recipe
 from ._tabular import tabular
 
 _RECIPES = (
-    glyphs_maml, characters, curves, quadratics, sinusoid_maml, photographs, navigation, bandits, tabular, cartpole,
+    glyphs_maml, characters, curves, quadratics, sinusoid_maml, photographs, ratings,
+    navigation, bandits, tabular, cartpole,
     omniglot_maml, omniglot_reptile, omniglot_protonet, omniglot_matching, omniglot_relation, omniglot_meta_sgd,
     omniglot_maml_plus_plus, omniglot_anil, omniglot_imaml, omniglot_r2d2,
 )  # fmt: skip
@@ -44,7 +46,7 @@ RECIPES |= {row.name: as_recipe(row, RECIPES[row.recipe]) for row in _ROWS}
 
 __all__ = [
     "RECIPES", "TABLES", "Recipe", "recipe", "find", "Figure", "Row",
-    "glyphs_maml", "characters", "photographs", "curves", "quadratics", "sinusoid_maml",
+    "glyphs_maml", "characters", "photographs", "curves", "quadratics", "sinusoid_maml", "ratings",
     "navigation", "bandits", "tabular", "cartpole",
     "omniglot_maml", "omniglot_reptile", "omniglot_protonet", "omniglot_matching", "omniglot_relation",
     "omniglot_meta_sgd", "omniglot_maml_plus_plus", "omniglot_anil", "omniglot_imaml", "omniglot_r2d2",

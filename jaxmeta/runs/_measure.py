@@ -73,12 +73,13 @@ def measure(
     sampler = experiment.test if sampler is None else sampler
     num_tasks = experiment.test_tasks if num_tasks is None else num_tasks
     rows: list[Measurement] = []
+    metrics = experiment.metrics or None
     for name, learner, variables in _candidates(experiment, meta, initial, sampler):
         if stopped():
             break
         progress(name)
-        for metric, estimate in evaluate(learner, variables, sampler, num_tasks=num_tasks, mesh=mesh).items():
-            rows.append(Measurement(name, metric, *estimate))
+        found = evaluate(learner, variables, sampler, num_tasks=num_tasks, metrics=metrics, mesh=mesh)
+        rows += [Measurement(name, metric, *estimate) for metric, estimate in found.items()]
     return rows
 
 

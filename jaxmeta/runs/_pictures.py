@@ -81,7 +81,8 @@ def _draw_adaptation(path: Path, experiment: Experiment, meta: Variables) -> Non
     assert make is not None
     num_tasks, last = min(experiment.test_tasks, CURVE_TASKS), max(*experiment.test_steps, 10)
     steps = {*experiment.test_steps, *(k for k in STEPS if k <= last)}
-    curve = adaptation_curve(make, meta, experiment.test, steps=steps, num_tasks=num_tasks)
+    metrics = experiment.metrics or None
+    curve = adaptation_curve(make, meta, experiment.test, steps=steps, num_tasks=num_tasks, metrics=metrics)
     plots.adaptation_curve(curve, path, title="Held-out tasks while adapting")
 
 

@@ -11,6 +11,7 @@ from ._layout import Layout as Layout
 from ._lines import lines as lines
 from ._mixture import mixture as mixture
 from ._quadratics import quadratics as quadratics
+from ._ratings import ratings as ratings
 from ._rotated import rotated as rotated
 from ._sinusoid import sinusoid as sinusoid
 from ._stream import stream as stream
@@ -18,5 +19,5 @@ from ._streamed import streamed as streamed
 
 __all__ = [
     "episodes", "batches", "streamed", "sinusoid", "lines", "mixture", "quadratics", "glyphs", "rotated",
-    "augmented", "stream", "ClassSampler", "Classes", "Layout", "classes_of",
+    "ratings", "augmented", "stream", "ClassSampler", "Classes", "Layout", "classes_of",
 ]  # fmt: skip

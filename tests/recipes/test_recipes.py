@@ -60,6 +60,7 @@ def test_recipes_with_a_network_have_a_precision_and_those_through_inner_steps_c
         "bandits",
         "tabular",
         "cartpole",
+        "ratings",
     }  # without a network, or with a small one of its own
     papers = {name for name in RECIPES if "remat" in arguments[name]}
     single = {n for n in RECIPES if re.match("(glyphs|sinusoid|omniglot)_(fo)?(maml|meta_sgd|anil)(_mlp|_[0-9]|$)", n)}
