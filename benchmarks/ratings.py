@@ -6,7 +6,8 @@
 Learners and protocol are those of the recipe `ratings`, --steps meta-steps each. A seed decides the parameters, and who
 and what is new. Each row is the mean over --users users (drawn with repetition, the same ones for all methods), then
 over seeds, with a 95 % interval over seeds (Student's t). `without` is the same trained learner that is shown no rating
-of the user; `joint` is MeLU's network trained to predict without adaptation.
+of the user (the processes, which never met an empty set in training, have no such row); `joint` is MeLU's network
+trained to predict without adaptation.
 
 MovieLens is downloaded from grouplens.org by hand; its licence forbids to pass it on.
 """
@@ -52,7 +53,7 @@ def one_seed(method: str, data_dir: str | None, data, seed: int, steps: int, use
         learner, train, e.optimizer, state, num_steps=steps, tasks_per_step=e.tasks_per_step, progress=False
     )
     candidates = {method: (learner, state.meta)}
-    if method != "joint":
+    if method != "joint" and "process" not in method:
         candidates[f"{method}, without"] = unadapted(learner), state.meta
     if method == "bias":  # once a seed
         for name, beside in e.beside.items():
