@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ _SINGULAR = {"sqrt": 0, "rsqrt": 0, "cbrt": 0, "pow": 0, "integer_pow": 0, "div"
 _OWN_RULES = ("custom_jvp_call", "custom_vjp_call")
 
 
-def finite_derivatives(f: Callable) -> Callable:
+def finite_derivatives(f: Callable[..., Any]) -> Callable[..., Any]:
     r"""Return ``f`` with the derivatives of $\sqrt{x}$, $x^p$ and $a / x$ taken as 0 where they are not finite.
 
     The values are those of ``f``, and so are the derivatives elsewhere. Optimizers that clip or divide by a norm choose
@@ -63,18 +63,18 @@ def _inside(value: Any) -> Any:
 
 
 def _may_be_singular(eqn: JaxprEqn) -> bool:
-    place = _SINGULAR.get(eqn.primitive.name)
-    if place is None or not jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating):
+    place, out = _SINGULAR.get(eqn.primitive.name), cast(Any, eqn.outvars[0].aval)
+    if place is None or not jnp.issubdtype(out.dtype, jnp.floating):
         return False
     return eqn.params.get("y", -1) < 0 and not hasattr(eqn.invars[place], "val")
 
 
-def _guarded(operation: Callable, place: int, inputs: list[Any]) -> jax.Array:
+def _guarded(operation: Callable[..., Any], place: int, inputs: list[Any]) -> jax.Array:
     @jax.custom_jvp
     def call(*inputs: Any) -> jax.Array:
         return operation(*inputs)
 
-    def rule(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    def rule(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[jax.Array, jax.Array]:
         ones = tuple(t if t.dtype == jax.dtypes.float0 else jnp.ones_like(t) for t in tangents)
         defined = jnp.isfinite(jax.jvp(operation, primals, ones)[1])
         elsewhere = [*primals]
