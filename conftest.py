@@ -30,7 +30,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_default_device", jax.devices()[0])  # `mesh="auto"` stays on it
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-QUICK_CASES = 2  # of a parametrised test; `pytest -m slow` runs the others
+QUICK_CASES = 2  # of a parametrised test, and 1 of a heavy one; `pytest -m slow` runs the others
 
 SHARED_DATA = Path(__file__).resolve().parents[1] / "shared" / "data"
 
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items):
         function, is_case, _ = item.nodeid.partition("[")
         if is_case and item.get_closest_marker("slow") is None:
             cases[function] += 1
-            if cases[function] > QUICK_CASES:
+            if cases[function] > (QUICK_CASES if item.get_closest_marker("heavy") is None else 1):
                 item.add_marker(pytest.mark.slow)
 
 

@@ -14,7 +14,7 @@ vectors (mean pooling, unit length) are kept in --out. Every choice is made on t
   steps is chosen, 0 among them.
 * `R2-D2`: ridge regression on the whitened vectors; its penalty and scale are trained on the training intents.
 * `RFS`: logistic regression on the whitened vectors; its penalty is chosen.
-* `MAML`: a linear layer on the whitened vectors, 5 steps of gradient descent, whose start is trained; its rate is chosen.
+* `MAML`: a linear layer on the whitened vectors, 5 steps of gradient descent from a trained start; its rate is chosen.
 """
 
 import argparse

@@ -29,6 +29,7 @@ WAIVED = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind, learner", [(FewShotClassifier, MLP), (FewShotRegressor, RIDGE)])
 @pytest.mark.parametrize("own", [False, True], ids=["the default learner", "a network"])
 def test_the_contract_of_scikit_learn(kind, learner, own):

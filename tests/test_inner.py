@@ -62,6 +62,7 @@ def test_finite_differences(name):
 @pytest.mark.parametrize(
     "name", [name if name in ("sgd", "adam") else pytest.param(name, marks=pytest.mark.slow) for name in OPTIMIZERS]
 )
+@pytest.mark.heavy
 @pytest.mark.usefixtures("x64")
 def test_mixed_reverse_and_rematerialised_agree(name):
     variants = [("mixed", 0), ("mixed", 1), ("mixed", 3), ("mixed", STEPS + 1), ("reverse", 1), ("reverse", "sqrt")]

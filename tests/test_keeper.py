@@ -65,6 +65,7 @@ def test_nothing_there_is_none(tmp_path):
     assert checkpoint.keep(tmp_path).restore(STATE) is None
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("saved, read", [((2,), None), (None, (2,)), ((2,), (1,)), ((2, 2), (2,)), ((1,), (2, 2))])
 def test_another_topology(tmp_path, saved, read):
     mesh = lambda size: size and parallel.make_mesh(size[0], fsdp=size[1] if size[1:] else None)

@@ -12,6 +12,7 @@ from registry import CASES, CORE, KEY, KINDS, LEARNERS, bandit, bandit_learner, 
 import jaxmeta as jm
 from jaxmeta import testing
 
+pytestmark = pytest.mark.heavy
 TASKS = 4
 cases = pytest.mark.parametrize("learner_name, kind_name", tiers(CASES))
 learners = pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def value_and_grad(learner, meta, task):
     return jax.jit(jax.value_and_grad(loss, has_aux=True))(meta.params)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("norm", ["support", "running"])
 def test_without_extras_it_is_maml(norm):
     model, learner, meta, task = setup(norm, **OFF)

@@ -31,6 +31,7 @@ def images() -> Task:
     ],
     ids=["meta_curvature", "t_net", "alfa"],
 )
+@pytest.mark.heavy
 def test_the_start_is_maml(make):
     """Loss and the meta-gradient of the weights, on convolutions, normalisation and a head."""
     net, task = jm.from_linen(jm.backbones.Conv4(num_outputs=2, features=3)), images()

@@ -68,6 +68,7 @@ def reference(name, p, x):
     return x @ p["head"]["kernel"] + p["head"]["bias"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", NETS)
 def test_both_are_the_same_function_and_the_definition(name):
     """Outputs, new statistics and gradients of linen and nnx agree, and outputs with sums written out."""

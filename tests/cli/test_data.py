@@ -76,26 +76,37 @@ def test_describe(photos, capsys):
     assert "135 of 4 x 6 x 3, 3 of 4 x 9 x 3" in said and "9.8 KiB" in said
 
 
-def test_one_folder_of_classes(tmp_path, capsys):
+def one_folder(tmp_path):
     folder = tmp_path / "one"
     for c in range(11):
         (folder / f"c{c}").mkdir(parents=True)
         for i in range(20):
             (folder / f"c{c}" / f"{i}.png").write_bytes(encoded(16, 16, value=i))
+    return folder
+
+
+def test_one_folder_of_classes(tmp_path, capsys):
+    folder = one_folder(tmp_path)
     assert main(["data", "check", str(folder)]) == 0
     about = described(capsys, folder) if capsys.readouterr() else {}
     assert (about["parts"][0]["part"], about["parts"][0]["classes"]) == ("", 11) and len(about["held_out"]) == 5
     names = ", ".join(about["held_out"])
     assert main(["data", "describe", str(folder)]) == 0
     assert f"`jaxmeta train photographs` holds out 5 classes to test on: {names}" in capsys.readouterr().out
-    small = ["--size", "16", "--features", "4", "--num-steps", "1", "--test-tasks", "2", "--out", str(tmp_path / "run")]
-    assert main(["train", "photographs", "--data-dir", str(folder), *small]) == 0
-    assert f"of 11 classes 5 are held out, to test on {names}\n" in capsys.readouterr().out  # as described
     for c in range(2):
         rmtree(folder / f"c{c}")
     assert described(capsys, folder)["held_out"] is None  # too few
     fails_to_train = ["train", "photographs", "--data-dir", str(folder), "--out", str(tmp_path / "more")]
     assert main(fails_to_train) == 2 and "has 9 classes and no folders train and test" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_training_holds_out_the_classes_that_were_described(tmp_path, capsys):
+    folder = one_folder(tmp_path)
+    names = ", ".join(described(capsys, folder)["held_out"])
+    small = ["--size", "16", "--features", "4", "--num-steps", "1", "--test-tasks", "2", "--out", str(tmp_path / "run")]
+    assert main(["train", "photographs", "--data-dir", str(folder), *small]) == 0
+    assert f"of 11 classes 5 are held out, to test on {names}\n" in capsys.readouterr().out
 
 
 def test_check_says_all_that_is_wrong_at_once(photos, capsys):

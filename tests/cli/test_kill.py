@@ -62,7 +62,7 @@ def arrays(folder: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("processes, seed", [
-    *[pytest.param(1, s, marks=[] if s < 1 else pytest.mark.slow) for s in range(12)],
+    *[pytest.param(1, s, marks=pytest.mark.slow) for s in range(12)],  # `runs/test_dying.py` has a quick one
     *[pytest.param(2, s, marks=pytest.mark.slow) for s in range(8)],  # minutes on two busy cores
 ])  # fmt: skip
 def test_killed_and_resumed(tmp_path, processes, seed):

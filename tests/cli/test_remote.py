@@ -108,6 +108,7 @@ def test_killed_and_resumed(bucket, seed):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_other_commands_and_what_is_said(bucket):
     found = json.loads(bucket.read("whole/results.json"))["rows"]
     said = bucket.run("-m", "jaxmeta", "evaluate", "gs://bucket/whole", "--num-tasks", "32", "--json")
