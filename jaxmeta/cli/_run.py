@@ -7,8 +7,9 @@ from pathlib import Path
 
 import jax
 
-from jaxmeta.runs import ProcessLost, Result
+from jaxmeta.runs import ProcessLost, Result, read_config
 from jaxmeta.runs import _folder as files
+from jaxmeta.runs._config import command
 
 from ._progress import INTERRUPTED as INTERRUPTED
 from ._progress import Display
@@ -36,15 +37,16 @@ def run(act: Callable[[Display], Result], num_steps: int) -> int:
 
 
 def _print(result: Result, num_steps: int) -> None:
-    say, folder = console(), result.folder
+    say, folder, recipe = console(), result.folder, read_config(result.folder).recipe
     if result.status == "finished":
-        say.print(f"run folder: {folder}   (again, on more tasks: jaxmeta evaluate {folder})", soft_wrap=True)
+        again = command(f"jaxmeta evaluate {folder}", recipe)
+        say.print(f"run folder: {folder}   (again, on more tasks: {again})", soft_wrap=True)
         say.print(f"to look at: {folder / files.REPORT}", soft_wrap=True)
         return
     if result.message:
         say.print(result.message, soft_wrap=True)
     kept = f"{result.status} at step {result.step} of {num_steps}; what was reached is in {folder}"
-    say.print(f"{kept} (to continue: jaxmeta train --resume {folder})", soft_wrap=True)
+    say.print(f"{kept} (to continue: {command(f'jaxmeta train --resume {folder}', recipe)})", soft_wrap=True)
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """``config.json``: the recipe, its arguments and the seed of a run, and the shapes of its tasks."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -42,6 +43,17 @@ class Config(NamedTuple):
     def is_reference(self) -> bool:
         """Whether the recipe is a user's own, which is never imported because a file names it."""
         return self.recipe is not None and ":" in self.recipe
+
+
+def command(words: str, recipe: str | None, rest: str = "") -> str:
+    """Return a command that acts on a run; one that builds a recipe of the user's own names it.
+
+    Example:
+      >>> command("jaxmeta evaluate runs/a", "mine.py:f", "--num-tasks 10000")
+      'jaxmeta evaluate runs/a --recipe mine.py:f --num-tasks 10000'
+    """
+    own = f"--recipe {shlex.quote(recipe)}" if recipe is not None and ":" in recipe else ""
+    return " ".join(part for part in (words, own, rest) if part)
 
 
 def write_config(folder: Path, config: Config, num_steps: int | None = None) -> None:

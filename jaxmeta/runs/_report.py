@@ -1,5 +1,6 @@
 """``report.html``: a run on one page, whole in itself, to look at, keep and pass on."""
 
+import json
 import platform
 import shlex
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ import jax
 
 from ..storage import write_bytes
 from . import _folder, _html
+from ._config import command
 from ._json import plain
 from ._records import Record, clean, read_record, value
 
@@ -119,12 +121,20 @@ def _version(package: str) -> str:
 
 
 def _commands(record: Record) -> Iterable[tuple[str, str]]:
-    run, recipe = shlex.quote(clean(record.folder)), shlex.quote(clean(record.config.get("recipe", "")))
+    run, recipe = shlex.quote(clean(record.folder)), record.config.get("recipe")
     made, wanted = record.steps
-    if record.status != "finished" or made < wanted:
-        yield "go on where it ended", f"jaxmeta train --resume {run}"
-    yield "measure again, on more tasks", f"jaxmeta evaluate {run} --num-tasks 10000"
-    yield "the same with another seed", " ".join(["jaxmeta train", recipe, *_flags(record)])
+    going_on = record.status != "finished" or made < wanted
+    if isinstance(recipe, str):
+        recipe = clean(recipe)
+        if going_on:
+            yield "go on where it ended", command(f"jaxmeta train --resume {run}", recipe)
+        yield "measure again, on more tasks", command(f"jaxmeta evaluate {run}", recipe, "--num-tasks 10000")
+        yield "the same with another seed", " ".join(["jaxmeta train", shlex.quote(recipe), *_flags(record)])
+    else:  # an experiment of one's own in Python
+        folder = json.dumps(clean(record.folder))
+        if going_on:
+            yield "go on where it ended, in Python", f"jm.runs.resume({folder}, experiment)"
+        yield "its parameters, in Python", f"jm.runs.load({folder}, learner=experiment.learner).meta"
     yield "beside other runs", f"jaxmeta compare {run} OTHER_RUN --out compare.png"
 
 

@@ -107,6 +107,20 @@ def test_commands_are_quoted_for_the_shell(run):
     assert words[2] == HOSTILE[0] and words[-1] == "1" and HOSTILE[3] in words and "--flag" in words
 
 
+@pytest.mark.parametrize(
+    "recipe, lines",
+    [
+        ("my file.py:mine", ["train --resume {} --recipe 'my file.py:mine'", "evaluate {} --recipe 'my file.py:mine'"]),
+        (None, ["jm.runs.resume(&quot;{}&quot;, experiment)", "jm.runs.load(&quot;{}&quot;, learner="]),
+    ],
+)
+def test_commands_for_a_recipe_of_ones_own_name_it(recipe, lines, tmp_path):
+    write_json(tmp_path / "config.json", {"recipe": recipe, "arguments": {}, "num_steps": 9})
+    write_report(tmp_path)
+    text = (tmp_path / "report.html").read_text().replace("&#x27;", "'")
+    assert all(line.format(tmp_path) in text for line in lines) and "None" not in text.partition('id="further"')[2]
+
+
 def test_what_a_run_has(tmp_path):
     """Of a run that was cut short there is a page as well."""
     write_json(tmp_path / "config.json", {"recipe": "sinusoid_maml", "arguments": {"hidden": 8}, "num_steps": 9})
