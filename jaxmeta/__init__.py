@@ -10,6 +10,7 @@ from . import algorithms, attacks, callbacks, datasets, implicit, inner, losses,
 from .algorithms import *
 from .algorithms import centre_features
 from .callbacks import EarlyStopping, Progress
+from .domains import average_ranks, evaluate_domains
 from .evaluation import (
     adaptation_curve,
     evaluate,
@@ -40,7 +41,7 @@ __all__ = [
     "tasks", "datasets",
     "init", "meta_step", "backprop", "fit", "feed", "Progress", "Profile", "EarlyStopping", "Diverged", "callbacks",
     "evaluate", "evaluate_seeds", "task_metrics", "adaptation_curve",
-    "robust_accuracy", "forgetting_curve", "Forgetting",
+    "evaluate_domains", "average_ranks", "robust_accuracy", "forgetting_curve", "Forgetting",
     "FewShotClassifier", "FewShotRegressor", "Recommender",
     "algorithms", "attacks", "parallel", "planning", "recipes", "checkpoint", "plots", "ops", "rl", "runs", "testing",
 ]  # fmt: skip

@@ -85,6 +85,8 @@ LEARNERS = {
         partial(jm.bootstrapped, inner_optimizer=SGD, num_steps=2, num_target_steps=3, distance="kl"), classifies=True
     ),
     "learned_loss": Row(partial(jm.learned_loss, hidden=(16,), inner_optimizer=optax.sgd(1.0))),
+    "warpgrad": Row(partial(jm.warpgrad, warp="body/kernel", inner_optimizer=SGD, num_steps=2)),
+    "leo": Row(partial(jm.leo, latent=4, num_steps=2, num_fine_tuning=1, init_lr=0.3), classifies=True),
     "melu": Row(partial(jm.melu, embeddings="body", inner_optimizer=SGD, num_steps=2)),
     "dkt": Row(lambda model, loss_fn: jm.dkt(model), kind="distributions"),
     "dkt_labels": Row(lambda model, loss_fn: jm.dkt(model, init_noise=1.0), classifies=True),
@@ -97,6 +99,9 @@ LEARNERS = {
     "matching_full_context": Row(partial(jm.matching, full_context=True, num_steps=2), classifies=True),
     "relation": Row(partial(jm.relation, hidden=(16,)), classifies=True),
     "feat": Row(partial(jm.feat, balance=0.1), classifies=True),
+    "tadam": Row(partial(jm.tadam, conditioned=["body"], hidden=8), classifies=True),
+    "tim": Row(partial(jm.tim, num_steps=10, learning_rate=1e-2), classifies=True),
+    "pt_map": Row(partial(jm.pt_map, num_steps=5), classifies=True),
     "simpleshot": Row(jm.simpleshot, classifies=True),
     "r2d2": Row(jm.r2d2, classifies=True),
     "lrd2": Row(jm.lrd2, classifies=True),

@@ -76,6 +76,7 @@ ROOMS = {
     "task_programs": {"types", "learner", "losses", "parallel", "iterates", "validation"},
     "evaluation": {"types", "losses", "attacks", "parallel", "step", "iterates", "task_programs", "defaults"},
     "forgetting": {"types", "evaluation"},
+    "domains": {"types", "evaluation"},
     "prefetch": {"types", "tasks", "parallel", "step"},
     "planning": {"types", "step", "parallel", "defaults"},
     "callbacks": {"types", "checkpoint", "storage"},

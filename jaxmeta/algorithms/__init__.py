@@ -18,6 +18,7 @@ from ._feat import feat as feat
 from ._imaml import imaml as imaml
 from ._learned_loss import learned_loss as learned_loss
 from ._learned_optimizer import learned_optimizer as learned_optimizer
+from ._leo import leo as leo
 from ._lrd2 import lrd2 as lrd2
 from ._lstm import lstm as lstm
 from ._maml import maml as maml
@@ -31,6 +32,7 @@ from ._metaoptnet import metaoptnet as metaoptnet
 from ._neural_process import neural_process as neural_process
 from ._proto_maml import proto_maml as proto_maml
 from ._protonet import protonet as protonet
+from ._pt_map import pt_map as pt_map
 from ._r2d2 import r2d2 as r2d2
 from ._relation import relation as relation
 from ._replay import replay as replay
@@ -42,12 +44,15 @@ from ._snail import snail as snail
 from ._soft_kmeans import soft_kmeans as soft_kmeans
 from ._stacking import stacking as stacking
 from ._t_net import t_net as t_net
+from ._tadam import tadam as tadam
+from ._tim import tim as tim
+from ._warpgrad import warpgrad as warpgrad
 
 __all__ = [
     "maml", "anil", "boil", "maml_plus_plus", "reptile", "meta_sgd", "imaml",
-    "cavia", "meta_curvature", "t_net", "alfa", "proto_maml", "bootstrapped", "learned_loss",
+    "cavia", "meta_curvature", "t_net", "warpgrad", "alfa", "proto_maml", "bootstrapped", "learned_loss", "leo",
     "melu", "factorisation",
-    "protonet", "soft_kmeans", "matching", "relation", "simpleshot", "feat",
+    "protonet", "soft_kmeans", "matching", "relation", "simpleshot", "feat", "tadam", "tim", "pt_map",
     "r2d2", "lrd2", "metaoptnet", "dkt", "alpaca",
     "baseline", "baseline_plus_plus", "rfs",
     "lstm", "mann", "snail", "neural_process", "learned_optimizer",

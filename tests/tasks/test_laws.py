@@ -4,11 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmeta import tasks
+from jaxmeta import datasets, tasks
 from jaxmeta.types import ClassSet
 
 rng = np.random.default_rng(0)
 DATA = ClassSet(rng.integers(0, 256, [40, 6, 6, 1], dtype=np.uint8), np.arange(0, 40, 8), np.full(5, 8), tuple("abcde"))
+RATED, _ = datasets.invented_ratings(num_users=8, num_items=9, num_ratings=6, key=jax.random.key(0))
 SMALL = {"num_ways": 3, "num_shots": 1, "num_queries": 2}
 RANGES = {"num_ways": (2, 3), "num_shots": (1, 2), "num_queries": 2}
 SAMPLERS = {
@@ -19,6 +20,9 @@ SAMPLERS = {
     "sinusoid": lambda: tasks.sinusoid(noise=0.1),
     "lines": lambda: tasks.lines(noise=0.1),
     "mixture": lambda: tasks.mixture(tasks.sinusoid(), tasks.lines(), weights=(1, 2)),
+    "varied": lambda: tasks.varied_episodes(DATA, num_ways=(2, 4), max_support=12, max_queries=3),
+    "domains": lambda: tasks.domains({"waves": tasks.sinusoid(), "lines": tasks.lines()}),
+    "ratings": lambda: tasks.ratings(RATED, num_shots=(1, 3), num_queries=2),
     "quadratics": lambda: tasks.quadratics(num_dims=3),
     "glyphs": lambda: tasks.glyphs(**SMALL),
     "rotated": lambda: tasks.rotated(tasks.episodes(DATA, **SMALL), 30),
@@ -44,7 +48,8 @@ def assert_close(a, b, atol=1e-4):
 
 def test_pure_function_of_its_key(sampler, eager):
     assert_close(sampler(KEYS[0]), eager[0], atol=0)
-    assert np.abs(eager[0].query.x - eager[1].query.x).max() > 1e-3
+    first, second = (np.concatenate([np.ravel(a) for a in jax.tree.leaves(task.query.x)]) for task in eager)
+    assert np.abs(first - second).max() > 1e-3
 
 
 def test_jit_equals_eager_in_one_compilation(sampler, eager):
@@ -113,6 +118,6 @@ def test_a_layout_that_does_not_fit_is_refused():
 def test_support_and_query_agree(eager):
     for task in eager:
         for batch in filter(None, task):  # a mini-batch has no support set
-            sizes = {leaf.shape[0] for leaf in (batch.x, batch.y, batch.weight) if leaf is not None}
+            sizes = {leaf.shape[0] for leaf in jax.tree.leaves((batch.x, batch.y, batch.weight))}
             assert len(sizes) == 1
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(batch))
