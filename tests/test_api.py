@@ -96,7 +96,7 @@ ROOMS = {
     "settings": {"types", "ranges"},
     "ranges": set(),
     "runs": set("_suggest arguments ranges types storage callbacks checkpoint datasets evaluation experiment".split())
-    | {"fit", "parallel", "plots", "progress", "recipe", "recipes", "step", "tasks", "defaults"},
+    | {"fit", "parallel", "plots", "progress", "recipe", "recipes", "step", "tasks", "defaults", "learner"},
 }
 
 

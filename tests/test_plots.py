@@ -134,6 +134,21 @@ def test_confusion_counts(tmp_path):
     assert again.axes[0].texts[0].get_text() == "4" and again.axes[0].get_yticklabels()[2].get_text() == "C"
 
 
+def test_reliability_by_hand(tmp_path):
+    """Two predictions at 0.88, of which one is right, and one at 0.57, which is right: bins 8 and 5 of ten."""
+    p = np.array([[0.88, 0.12], [0.12, 0.88], [0.43, 0.57]])
+    figure = plots.reliability(np.log(p)[None] + 7, np.array([[0, 0, 1]]), tmp_path / "r.png")
+    heights = {round(bar.get_x(), 3): bar.get_height() for bar in figure.axes[0].patches}
+    assert heights == {0.5: 1.0, 0.8: 0.5}
+    error, nats = (2 * 0.38 + 0.43) / 3, -np.log([0.88, 0.12, 0.57]).mean()
+    assert figure.axes[0].get_title() == f"calibration error {100 * error:.1f} %, {nats:.3f} nats"
+    assert pixels(tmp_path / "r.png").std() > 5
+    with pytest.raises(ValueError, match="logits .* need labels"):
+        plots.reliability([[0.0, 1.0]], [0, 1])
+    with pytest.raises(ValueError, match="whole numbers from 0 to 1"):
+        plots.reliability([[0.0, 1.0]], [2])
+
+
 @pytest.mark.parametrize(
     "call, text",
     [

@@ -19,8 +19,9 @@ from ._episodes import episodes as episodes
 from ._fits import fits as fits
 from ._learning import learning_curve as learning_curve
 from ._learning import learning_curves as learning_curves
+from ._reliability import reliability as reliability
 
 __all__ = [
     "learning_curve", "learning_curves", "adaptation_curve",
-    "episodes", "fits", "confusion", "embedding_map", "class_images",
+    "episodes", "fits", "confusion", "reliability", "embedding_map", "class_images",
 ]  # fmt: skip

@@ -36,6 +36,17 @@ BY_STEPS: dict[str, Callable[..., MetaLearner]] = {
         jm.maml_plus_plus, loss_fn=jm.losses.cross_entropy, inner_lr=0.3, num_steps=2, multi_step_until=500
     ),
     "lstm": partial(jm.lstm, loss_fn=jm.losses.cross_entropy, num_steps=3, init_lr=0.1),
+    "meta_curvature": partial(jm.meta_curvature, loss_fn=jm.losses.cross_entropy, inner_lr=0.5),
+    "t_net": partial(jm.t_net, loss_fn=jm.losses.cross_entropy, inner_optimizer=optax.sgd(0.5)),
+    "alfa": partial(jm.alfa, loss_fn=jm.losses.cross_entropy, init_lr=0.3, num_steps=2),
+    "bootstrapped": partial(
+        jm.bootstrapped,
+        loss_fn=jm.losses.cross_entropy,
+        inner_optimizer=optax.sgd(0.5),
+        num_steps=1,
+        num_target_steps=2,
+    ),
+    "cavia": partial(jm.cavia, loss_fn=jm.losses.cross_entropy, layer="norm2", num_context=100, num_steps=2),
 }
 
 # Algorithms that compare or read embeddings, and algorithms made of other learners.
@@ -48,6 +59,13 @@ BY_FEATURES: dict[str, Callable[..., MetaLearner]] = {
     "r2d2": jm.r2d2,
     "lrd2": jm.lrd2,
     "metaoptnet": jm.metaoptnet,
+    "feat": jm.feat,
+    "tadam": partial(jm.tadam, conditioned=("norm2", "norm3")),
+    "tim": partial(jm.tim, num_steps=100, learning_rate=1e-3),
+    "pt_map": jm.pt_map,
+    "proto_maml": partial(jm.proto_maml, inner_optimizer=optax.sgd(0.05), num_steps=1),
+    "leo": partial(jm.leo, init_lr=0.5),
+    "dkt": partial(jm.dkt, init_noise=1.0),
     "mann": partial(jm.mann, num_slots=8, num_heads=1, hidden=100),
     "snail": partial(jm.snail, filters=32, attention=((32, 16), (64, 32), (64, 32))),
     "adversarial": lambda net: jm.adversarial(jm.protonet(net), attack=jm.attacks.pgd(radius=0.1, num_steps=3)),
@@ -64,7 +82,9 @@ BY_LABELS: dict[str, Callable[..., MetaLearner]] = {
 }
 Algorithm = Literal[
     "protonet", "soft_kmeans", "matching", "relation", "simpleshot", "r2d2", "lrd2", "metaoptnet", "mann", "snail",
+    "feat", "tadam", "tim", "pt_map", "proto_maml", "leo", "dkt",
     "maml", "fomaml", "anil", "boil", "reptile", "meta_sgd", "imaml", "maml_plus_plus", "lstm",
+    "meta_curvature", "t_net", "alfa", "bootstrapped", "cavia",
     "baseline", "baseline_plus_plus", "rfs", "adversarial", "bagging", "stacking", "boosting",
 ]  # fmt: skip
 

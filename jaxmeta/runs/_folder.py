@@ -10,7 +10,7 @@
 ``report.html``       all of this on one page, with the pictures in it
 ``.owner.json``       while a process trains: its host, number and start; see `_owner`
 
-Pictures: ``learning_curve.png``; of image classification ``episodes.png``,
+Pictures: ``learning_curve.png``; of image classification ``episodes.png``, ``reliability.png``,
 ``confusion.png`` (one larger held-out task) and, where classes are prototypes, ``embedding.png``; of functions
 ``fits.png``; of learners that adapt by steps ``adaptation_curve.png``. ``tensorboard`` and ``wandb`` hold further
 logs.
@@ -28,6 +28,7 @@ CHECKPOINTS, METRICS, TIMING, RESULTS = "checkpoints", "metrics.jsonl", "timing.
 REPORT, LEARNING, ADAPTATION = "report.html", "learning_curve.png", "adaptation_curve.png"
 TENSORBOARD = "tensorboard"  # wandb names its own folder
 EPISODES, FITS, CONFUSION, EMBEDDING = "episodes.png", "fits.png", "confusion.png", "embedding.png"
+RELIABILITY = "reliability.png"
 
 
 def check_inside(folder: Path) -> None:

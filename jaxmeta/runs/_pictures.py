@@ -11,6 +11,7 @@ import numpy as np
 from .. import plots
 from ..evaluation import adaptation_curve, evaluate
 from ..experiment import Experiment
+from ..learner import predict_rows
 from ..step import task_keys
 from ..types import Batch, Key, MetaLearner, Task, Variables
 from . import _folder
@@ -19,6 +20,7 @@ from ._measure import has_images, learners
 
 NUM_TASKS, GRID = 4, 200
 CURVE_TASKS = 256  # at most, for the adaptation curve
+CALIBRATION_TASKS = 64  # at most
 STEPS = (*range(11), 20, 50, 100)  # inner steps of the adaptation curve: up to 10, and up to the recipe's
 
 
@@ -29,6 +31,7 @@ def pictures(folder: Path, experiment: Experiment, meta: Variables) -> dict[str,
     drawn: dict[str, Callable[[], Any]] = {}
     if has_images(experiment.test):
         drawn[_folder.EPISODES] = lambda: _draw_episodes(folder, experiment, meta, tasks, keys)
+        drawn[_folder.RELIABILITY] = lambda: _draw_reliability(folder / _folder.RELIABILITY, experiment, meta)
         drawn |= _of_classes(folder, experiment, meta)
     elif not isinstance(tasks.query, Batch):
         if experiment.make_learner is None:
@@ -73,6 +76,25 @@ def _draw_embedding(path: Path, learner: MetaLearner, meta: Variables, task: Hel
     if space is not None:
         title = "Queries of held-out classes in the learned space"
         plots.embedding_map(space[0], task.task.query.y, space[1], path, names=task.names, title=title)
+
+
+def _draw_reliability(path: Path, experiment: Experiment, meta: Variables) -> None:
+    learner, num_tasks = experiment.headline, min(experiment.test_tasks, CALIBRATION_TASKS)
+
+    @jax.jit
+    def predicted(sampler: Any, keys: Key) -> tuple[Any, Batch]:
+        def one(key: Key) -> tuple[Any, Batch]:
+            task = sampler(key)
+            outputs = predict_rows(
+                learner, meta, learner.adapt(meta, task.support), task.query.x, weight=task.query.weight
+            )
+            return outputs, task.query._replace(x=None)
+
+        return jax.lax.map(one, keys)
+
+    outputs, query = predicted(experiment.test, task_keys(jax.random.key(3), num_tasks))
+    shown = np.ones(query.y.shape, bool) if query.weight is None else np.asarray(query.weight) > 0
+    plots.reliability(np.asarray(outputs)[shown], np.asarray(query.y)[shown], path, title="Held-out tasks")
 
 
 def _draw_adaptation(path: Path, experiment: Experiment, meta: Variables) -> None:

@@ -30,6 +30,10 @@ PICTURES = {  # file: alternative text, caption
         "Support and query images of four held-out tasks with predicted labels",
         "Four held-out tasks: support images, then queries with what was predicted, wrong ones with the true label.",
     ),
+    _folder.RELIABILITY: (
+        "Reliability diagram: accuracy against confidence on held-out tasks",
+        "Calibration on held-out tasks: how often the learner is right when it is so sure, all queries together.",
+    ),
     _folder.FITS: (
         "Fitted curves of four held-out functions before and after adaptation",
         "Four held-out functions: what the learner believes before and after it has adapted to the support points.",

@@ -141,7 +141,7 @@ def test_run_folder_of_images(name, tmp_path, capsys):
     assert main(["train", name, *TINY[name], *data, "--out", str(tmp_path / "run")]) == 0
     files = {path.name for path in (tmp_path / "run").iterdir()}
     own = "embedding.png" if "protonet" in name else "adaptation_curve.png"
-    assert files == {*FILES, "episodes.png", "confusion.png", own}
+    assert files == {*FILES, "episodes.png", "reliability.png", "confusion.png", own}
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     rows = [row["name"] for row in results["rows"]]
     assert rows[-2].startswith("random initialisation, after") and rows[-1] == "nearest neighbour on pixels"

@@ -105,7 +105,8 @@ def test_what_is_drawn_of_images(tmp_path):
     e = Experiment(learner, optax.sgd(0.1), by_split(train=lambda: tasks, test=lambda: tasks), 1, 1, "")
     for draw in pictures(tmp_path, e, NOTHING).values():
         draw()
-    assert {path.name for path in tmp_path.iterdir()} == {"episodes.png", "confusion.png", "embedding.png"}
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == {"episodes.png", "reliability.png", "confusion.png", "embedding.png"}
 
 
 def test_varying_ways_and_shots_are_fixed_at_their_most():
