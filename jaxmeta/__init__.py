@@ -21,7 +21,7 @@ from .evaluation import (
 from .fit import Diverged, Profile, fit
 from .forgetting import Forgetting, forgetting_curve
 from .learner import Adapted, episodic
-from .models import from_functions, from_linen, from_nnx, identity, inductive, lora, merge_lora
+from .models import feature_wise, from_functions, from_linen, from_nnx, identity, inductive, lora, merge_lora
 from .prefetch import feed
 from .step import backprop, init, meta_step
 from .types import Aux, Batch, ClassSet, Estimate, MetaLearner, MetaState, Model, Sampler, Task, Variables
@@ -35,7 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch", "Task", "Variables", "Model", "MetaLearner", "Aux", "MetaState", "Estimate", "Sampler", "ClassSet",
     "from_linen", "from_nnx", "from_functions", "identity", "inductive", "backbones", "pretrained",
-    "lora", "merge_lora",
+    "lora", "merge_lora", "feature_wise",
     "losses", "inner", "implicit", "update_rules",
     "episodic", "Adapted", "centre_features",
     "tasks", "datasets",

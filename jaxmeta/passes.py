@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from .paths import path_name
 from .types import Apply, Key, Model, PyTree, Variables
 
 
@@ -49,3 +50,30 @@ def with_passes(
 
     support = None if model.apply_support is None else through(model.apply_support)
     return model._replace(apply=through(model.apply), apply_support=support)
+
+
+def modulate(params: PyTree, layer: str, shift: jax.Array) -> PyTree:
+    r"""Return the parameters of a model whose layer is followed by a modulation.
+
+    Args:
+      params: of the whole model.
+      layer: the path of a layer with a bias.
+      shift: $\beta$, which is added, ``[D]`` for a bias of that length; or for a layer with a scale too
+        $(\gamma - 1, \beta)$, ``[2 D]``: outputs become $\gamma \circ h + \beta$ (FiLM).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> layer = {"norm": {"scale": jnp.array([2.0]), "bias": jnp.array([3.0])}}
+      >>> modulate(layer, "norm", jnp.array([1.0, 10.0]))  # 2 (2 h + 3) + 10
+      {'norm': {'bias': Array([16.], dtype=float32), 'scale': Array([4.], dtype=float32)}}
+    """
+
+    def at(path: tuple[Any, ...], p: jax.Array) -> jax.Array:
+        name, width = path_name(path), shift.shape[0]
+        if name == f"{layer}/scale":
+            return p * (1 + shift[: width // 2])
+        if name == f"{layer}/bias" and width == 2 * len(p):  # FiLM of the affine map: gamma (s h + b) + beta
+            return p * (1 + shift[: width // 2]) + shift[width // 2 :]
+        return p + shift if name == f"{layer}/bias" else p
+
+    return jax.tree_util.tree_map_with_path(at, params)

@@ -59,7 +59,7 @@ ROOMS = {
     "rows": {"types"},
     "ways": {"types"},
     "paths": {"types"},
-    "passes": {"types"},
+    "passes": {"types", "paths"},
     "extra_arguments": set(),
     "embedding": {"types", "validation"},
     "learner": set("types losses inner rows ways paths passes embedding validation".split()),

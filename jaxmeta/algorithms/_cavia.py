@@ -4,7 +4,7 @@ Zintgraf, Shiarlis, Kurin, Hofmann and Whiteson, 2019, https://arxiv.org/abs/181
 """
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import optax
 from ..inner import Gradient
 from ..learner import Adapted, descent, episodic, fast_weights, with_passes
 from ..losses import LossFn
+from ..passes import modulate
 from ..paths import path_name
 from ..types import Batch, Key, MetaLearner, Model, PyTree, Task, Variables
 
@@ -96,17 +97,3 @@ def cavia(
         return fast_weights(decoded(meta))(meta, adapted, x, key, train=train, weight=weight)
 
     return episodic(init, adapt, forward, loss_fn, keeps_state=model.keeps_state)
-
-
-def modulate(params: PyTree, layer: str, shift: jax.Array) -> PyTree:
-    """Return the parameters with the layer's bias, or its scale and bias, moved by a context's ``shift``."""
-
-    def at(path: tuple[Any, ...], p: jax.Array) -> jax.Array:
-        name, width = path_name(path), shift.shape[0]
-        if name == f"{layer}/scale":
-            return p * (1 + shift[: width // 2])
-        if name == f"{layer}/bias" and width == 2 * len(p):  # FiLM of the affine map: gamma (s h + b) + beta
-            return p * (1 + shift[: width // 2]) + shift[width // 2 :]
-        return p + shift if name == f"{layer}/bias" else p
-
-    return jax.tree_util.tree_map_with_path(at, params)

@@ -12,9 +12,9 @@ from .. import layers
 from ..embedding import at_least_float32, embed, embed_support
 from ..learner import count_ways, episodic, mask_ways, with_passes
 from ..losses import LossFn, cross_entropy
+from ..passes import modulate
 from ..paths import path_name
 from ..types import Batch, Key, MetaLearner, Model, PyTree, Task, Variables
-from ._cavia import modulate
 from ._metric import class_means, sqeuclidean_logits
 from ._set_encoders import embedding_size
 

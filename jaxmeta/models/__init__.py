@@ -5,6 +5,7 @@ pass; modules are used unchanged. Both flax adapters also replace a module's con
 when every task has its own kernel (`ops`).
 """
 
+from ._feature_wise import feature_wise as feature_wise
 from ._functions import from_functions as from_functions
 from ._functions import identity as identity
 from ._linen import from_linen as from_linen
@@ -14,4 +15,4 @@ from ._nnx import from_nnx as from_nnx
 from ._policy import Norm as Norm
 from ._policy import inductive as inductive
 
-__all__ = ["from_linen", "from_nnx", "from_functions", "identity", "inductive", "lora", "merge_lora"]
+__all__ = ["from_linen", "from_nnx", "from_functions", "identity", "inductive", "lora", "merge_lora", "feature_wise"]
