@@ -124,6 +124,9 @@ LEARNERS = {
     "snail": Row(partial(jm.snail, filters=4, attention=((4, 4), (4, 4))), classifies=True),
     "neural_process": Row(partial(jm.neural_process, hidden=8, num_layers=2), kind="distributions"),
     "attentive_process": Row(partial(jm.neural_process, hidden=8, num_layers=2, num_heads=2), kind="distributions"),
+    "transformer_process": Row(
+        partial(jm.transformer_process, hidden=8, num_layers=2, num_heads=2), kind="distributions"
+    ),
     "learned_optimizer": Row(
         partial(jm.learned_optimizer, rule=jm.update_rules.mlp(hidden=(8,), init_lr=0.1), num_steps=3)
     ),

@@ -11,6 +11,7 @@ from ._boil import boil as boil
 from ._boosting import boosting as boosting
 from ._bootstrapped import bootstrapped as bootstrapped
 from ._cavia import cavia as cavia
+from ._conv_process import conv_process as conv_process
 from ._distill import distill as distill
 from ._dkt import dkt as dkt
 from ._factorisation import factorisation as factorisation
@@ -46,6 +47,7 @@ from ._stacking import stacking as stacking
 from ._t_net import t_net as t_net
 from ._tadam import tadam as tadam
 from ._tim import tim as tim
+from ._transformer_process import transformer_process as transformer_process
 from ._warpgrad import warpgrad as warpgrad
 
 __all__ = [
@@ -55,6 +57,6 @@ __all__ = [
     "protonet", "soft_kmeans", "matching", "relation", "simpleshot", "feat", "tadam", "tim", "pt_map",
     "r2d2", "lrd2", "metaoptnet", "dkt", "alpaca",
     "baseline", "baseline_plus_plus", "rfs",
-    "lstm", "mann", "snail", "neural_process", "learned_optimizer",
+    "lstm", "mann", "snail", "neural_process", "transformer_process", "conv_process", "learned_optimizer",
     "distill", "adversarial", "replay", "bagging", "stacking", "boosting",
 ]  # fmt: skip

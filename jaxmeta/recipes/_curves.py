@@ -30,10 +30,12 @@ BY_FEATURES: dict[str, Callable[[Model], MetaLearner]] = {
 BY_POINTS: dict[str, Callable[[Model], MetaLearner]] = {
     "neural_process": lambda points: jm.neural_process(points),
     "attentive_process": lambda points: jm.neural_process(points, num_heads=8),
+    "transformer_process": lambda points: jm.transformer_process(points),
+    "conv_process": lambda points: jm.conv_process(bounds=(-7.0, 7.0)),
     "snail": lambda points: jm.snail(points, jm.losses.mse, filters=32, attention=((32, 16), (64, 32), (64, 32))),
 }
 Algorithm = Literal[
-    "neural_process", "attentive_process", "snail", "r2d2",
+    "neural_process", "attentive_process", "transformer_process", "conv_process", "snail", "r2d2",
     "maml", "fomaml", "anil", "reptile", "meta_sgd", "imaml", "lstm",
 ]  # fmt: skip
 
