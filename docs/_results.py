@@ -299,8 +299,33 @@ def minilm(result: Json) -> str:
     return markdown(["sentences", "largest difference", "mean difference", "transformers"], [cells])
 
 
+SITUATIONS = {
+    "held_out": "held-out ratings",
+    "new_users": "new users",
+    "new_items": "new items",
+    "both_new": "both new",
+}
+
+
+def ratings(result: Json) -> str:
+    """Return the mean absolute error and nDCG@5 of each method in the four situations of cold start."""
+    cell = lambda r: " / ".join(f"{r[m]:.3f} ± {r[f'{m} ± 95 %']:.3f}" for m in ("MAE", "nDCG@5"))
+    found: dict[str, dict[str, str]] = {}
+    for row in result["rows"]:
+        found.setdefault(row["method"], {})[row["situation"]] = cell(row)
+    rows = [(method, *(by[s] for s in SITUATIONS)) for method, by in found.items()]
+    return markdown(["MAE / nDCG@5", *SITUATIONS.values()], rows)
+
+
+def cavia(result: Json) -> str:
+    steps = lambda r, k: f"{r[f'after {k} steps']:.3f} ± {r[f'after {k} steps ± 95 %']:.3f}"
+    rows = [(r["learner"], steps(r, 0), steps(r, 1)) for r in result["rows"]]
+    return markdown(["learner", "before adaptation", "after one step"], rows)
+
+
 TABLES: dict[str, tuple[Callable[[Json], str], str]] = {
     "algorithms": (algorithms, "algorithms"),
+    "cavia": (cavia, "cavia"),
     "elsewhere": (elsewhere, "elsewhere"),
     "end_to_end": (end_to_end, "end_to_end"),
     "grocery": (grocery, "grocery"),
@@ -315,6 +340,8 @@ TABLES: dict[str, tuple[Callable[[Json], str], str]] = {
     "omniglot": (omniglot, "omniglot"),
     "omniglot_rows": (omniglot_rows, "omniglot_rows"),
     "pod": (pod, "pod"),
+    "ratings_invented": (ratings, "ratings_invented"),
+    "ratings_movielens_100k": (ratings, "ratings_movielens_100k"),
     "resnet_head": (ratios, "resnet_head"),
     "reuse": (reuse, "reuse"),
     "scaling": (scaling, "scaling"),

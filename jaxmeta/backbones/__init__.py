@@ -16,6 +16,7 @@ from ._nnx_text import NnxBiGRU as NnxBiGRU
 from ._nnx_text import NnxTransformerEncoder as NnxTransformerEncoder
 from ._resnet import ResNet12 as ResNet12
 from ._resnet import ResNet18 as ResNet18
+from ._task_norm import TaskNorm as TaskNorm
 from ._text import BagOfEmbeddings as BagOfEmbeddings
 from ._text import BiGRU as BiGRU
 from ._text import TransformerEncoder as TransformerEncoder
@@ -23,5 +24,5 @@ from ._text import TransformerEncoder as TransformerEncoder
 __all__ = [
     "MLP", "NnxMLP", "Conv4", "NnxConv4", "ResNet12", "NnxResNet12", "ResNet18", "NnxResNet18",
     "BagOfEmbeddings", "NnxBagOfEmbeddings", "BiGRU", "NnxBiGRU", "TransformerEncoder", "NnxTransformerEncoder",
-    "Interactions", "initializer",
+    "Interactions", "TaskNorm", "initializer",
 ]  # fmt: skip
