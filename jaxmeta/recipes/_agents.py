@@ -35,6 +35,8 @@ class Playing:
     """updates of the policy on held-out tasks"""
     discount: PositiveShare = 0.99
     """discount of rewards"""
+    kl_episodes: Examples = 5
+    """episodes of a task on which maml_trpo and e_maml compute the divergence of their trust region"""
 
     def experiment(self, tasks: Sampler, space: Box | Discrete, outer: Outer, *, published: str) -> Experiment:
         """Return the experiment of this algorithm on environments.
@@ -91,6 +93,8 @@ class Playing:
         make: Any = getattr(jm.rl, self.algorithm)
         if self.algorithm == "promp":
             make = partial(make, outer_optimizer=optimizer)
+        else:
+            make = partial(make, kl_episodes=self.kl_episodes)
         return make(
             self._policy(space),
             inner_optimizer=inner_optimizer,

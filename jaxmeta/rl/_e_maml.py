@@ -20,6 +20,7 @@ def e_maml(
     curvature: Curvature = "low_variance",
     normalise: bool = True,
     max_kl: float = 0.01,
+    kl_episodes: int | None = None,
 ) -> Agent:
     r"""MAML whose initial policy is also rewarded for the episodes that it adapts on.
 
@@ -29,8 +30,8 @@ def e_maml(
     over the other tasks is subtracted from $R$, which changes no expectation.
 
     Args:
-      policy, inner_optimizer, num_steps, num_episodes, discount, smoothing, curvature, normalise, max_kl: as for
-        `maml_trpo`.
+      policy, inner_optimizer, num_steps, num_episodes, discount, smoothing, curvature, normalise, max_kl,
+        kl_episodes: as for `maml_trpo`.
 
     Returns:
       An `Agent`.
@@ -53,7 +54,7 @@ def e_maml(
         normalise=normalise,
     )
 
-    return trpo_agent(loop, exploring(loop), max_kl=max_kl)
+    return trpo_agent(loop, exploring(loop), max_kl=max_kl, kl_episodes=kl_episodes)
 
 
 def exploring(loop: Adaptation) -> Objective:

@@ -16,8 +16,9 @@ STEP, NEAR = 0.1, 0.01  # the largest move along an axis; how close to the goal 
 class Navigation:
     r"""A point that starts at the origin and is to reach a goal that it does not observe.
 
-    The observation is the position $x \in R^2$; an action moves it by at most 0.1 along each axis. The reward of a
-    step is $-\|x - g\|$ after the move, and the episode ends where both coordinates are within 0.01 of the goal.
+    The observation is the position $x \in R^2$. An action $a$, clipped to $[-1, 1]^2$, moves it by $0.1\, a$. The
+    reward of a step is $-\|x - g\|$ after the move, and the episode ends where both coordinates are within 0.01 of
+    the goal.
 
     Attributes:
       goal: $g$, ``[2]``.
@@ -38,7 +39,7 @@ class Navigation:
 
     def step(self, state: jax.Array, action: jax.Array, key: Key):
         del key
-        position = state + jnp.clip(action, -STEP, STEP)
+        position = state + STEP * jnp.clip(action, -1, 1)
         offset = position - self.goal
         return position, position, -jnp.linalg.norm(offset), jnp.all(jnp.abs(offset) < NEAR)
 

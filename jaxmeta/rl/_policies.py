@@ -22,6 +22,8 @@ class Distribution(Protocol):
 
     def mode(self) -> jax.Array: ...
 
+    def kl(self, other: Any) -> jax.Array: ...
+
 
 class Gaussian(NamedTuple):
     """Independent normal distributions of the coordinates of an action.

@@ -24,7 +24,7 @@ def test_navigation_moves_by_clipped_steps_and_ends_at_the_goal():
 
 def test_nothing_happens_after_the_end():
     def act(memory, observation, key):
-        return memory + 1, jnp.array([0.1, 0.0]), observation
+        return memory + 1, jnp.array([1.0, 0.0]), observation
 
     env = rl.Navigation(jnp.array([0.2, 0.0]), 5)
     memory, (_, _, rewards, weight, dones, _) = rl.play(act, jnp.zeros(()), env, jax.random.key(0))
@@ -87,8 +87,9 @@ def test_kl_is_what_sampling_says():
 def test_a_trust_region_step_is_the_natural_gradient_of_the_right_length(x64):
     metric, slope = jnp.array([[2.0, 0.5], [0.5, 1.0]]), jnp.array([1.0, -3.0])
     start = jnp.array([0.7, 0.2])
-    divergence = lambda p: 0.5 * (p - start) @ metric @ (p - start)
-    new, metrics = rl.trust_region(lambda p: slope @ p, divergence, start, max_kl=0.01)
+    root = jnp.linalg.cholesky(metric).T
+    divergence = lambda old, new: 0.5 * jnp.sum((new - old) ** 2)
+    new, metrics = rl.trust_region(lambda p: slope @ p, lambda p: root @ p, divergence, start, max_kl=0.01)
     direction = jnp.linalg.solve(metric, slope)
     expected = start + jnp.sqrt(0.02 / (direction @ metric @ direction)) * direction
     np.testing.assert_allclose(new, expected, rtol=1e-4)
@@ -98,7 +99,8 @@ def test_a_trust_region_step_is_the_natural_gradient_of_the_right_length(x64):
 def test_a_step_that_would_not_help_is_not_taken(x64):
     start = jnp.zeros(2)
     bumpy = lambda p: p[0] - 1e6 * p[0] ** 2  # improves nowhere along the step
-    new, metrics = rl.trust_region(bumpy, lambda p: 0.5 * jnp.sum(p**2), start, max_kl=0.5, max_halvings=3)
+    divergence = lambda old, new: 0.5 * jnp.sum((new - old) ** 2)
+    new, metrics = rl.trust_region(bumpy, lambda p: p, divergence, start, max_kl=0.5, max_halvings=3)
     assert new.tolist() == [0, 0] and float(metrics["trpo/scale"]) == 0
 
 
@@ -108,6 +110,7 @@ def test_a_step_that_would_not_help_is_not_taken(x64):
     (lambda: rl.tabular(num_actions=1), "num_actions"),
     (lambda: rl.environments(lambda key: rl.Navigation(jnp.array([jnp.nan, 0.0]))), "finite"),
     (lambda: rl.maml_trpo(LINEAR, num_episodes=0), "num_episodes"),
+    (lambda: rl.maml_trpo(LINEAR, kl_episodes=0), "kl_episodes"),
     (lambda: rl.maml_trpo(LINEAR, curvature="exact"), "curvature"),
     (lambda: rl.maml_trpo(LINEAR, discount=1.5), "discount"),
     (lambda: rl.e_maml(LINEAR, num_steps=2), "num_steps"),
