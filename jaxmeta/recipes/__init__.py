@@ -16,6 +16,7 @@ from ._cartpole import cartpole
 from ._characters import characters
 from ._curves import curves
 from ._glyphs_maml import glyphs_maml
+from ._intents import intents
 from ._navigation import navigation
 from ._omniglot_anil import omniglot_anil
 from ._omniglot_imaml import omniglot_imaml
@@ -35,7 +36,7 @@ from ._tables import TABLES, Figure, Row, as_recipe
 from ._tabular import tabular
 
 _RECIPES = (
-    glyphs_maml, characters, curves, quadratics, sinusoid_maml, photographs, ratings,
+    glyphs_maml, characters, curves, quadratics, sinusoid_maml, photographs, intents, ratings,
     navigation, bandits, tabular, cartpole,
     omniglot_maml, omniglot_reptile, omniglot_protonet, omniglot_matching, omniglot_relation, omniglot_meta_sgd,
     omniglot_maml_plus_plus, omniglot_anil, omniglot_imaml, omniglot_r2d2,
@@ -46,7 +47,7 @@ RECIPES |= {row.name: as_recipe(row, RECIPES[row.recipe]) for row in _ROWS}
 
 __all__ = [
     "RECIPES", "TABLES", "Recipe", "recipe", "find", "Figure", "Row",
-    "glyphs_maml", "characters", "photographs", "curves", "quadratics", "sinusoid_maml", "ratings",
+    "glyphs_maml", "characters", "photographs", "intents", "curves", "quadratics", "sinusoid_maml", "ratings",
     "navigation", "bandits", "tabular", "cartpole",
     "omniglot_maml", "omniglot_reptile", "omniglot_protonet", "omniglot_matching", "omniglot_relation",
     "omniglot_meta_sgd", "omniglot_maml_plus_plus", "omniglot_anil", "omniglot_imaml", "omniglot_r2d2",

@@ -132,4 +132,6 @@ def _outputs(learner: MetaLearner, meta: Variables, support: Any, x: Any) -> Any
 
 def _is_curve(tasks: Task) -> bool:
     query = tasks.query
-    return isinstance(query, Batch) and jnp.shape(query.x)[2:] == (1,) == jnp.shape(query.y)[2:]
+    if not isinstance(query, Batch) or not hasattr(query.x, "shape"):  # a dict of token ids has none
+        return False
+    return jnp.shape(query.x)[2:] == (1,) == jnp.shape(query.y)[2:]

@@ -56,6 +56,7 @@ def test_recipes_with_a_network_have_a_precision_and_those_through_inner_steps_c
     arguments = {name: arguments_of(recipe) for name, recipe in RECIPES.items()}
     assert {name for name in RECIPES if "dtype" not in arguments[name]} == {
         "quadratics",
+        "intents",
         "navigation",
         "bandits",
         "tabular",
@@ -64,7 +65,7 @@ def test_recipes_with_a_network_have_a_precision_and_those_through_inner_steps_c
     }  # without a network, or with a small one of its own
     papers = {name for name in RECIPES if "remat" in arguments[name]}
     single = {n for n in RECIPES if re.match("(glyphs|sinusoid|omniglot)_(fo)?(maml|meta_sgd|anil)(_mlp|_[0-9]|$)", n)}
-    assert papers == single | {"characters", "curves", "quadratics", "photographs"}
+    assert papers == single | {"characters", "curves", "quadratics", "photographs", "intents"}
 
 
 def program(e, transform=lambda value: value):
