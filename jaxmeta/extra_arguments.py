@@ -1,9 +1,11 @@
-"""Call any optax optimizer with further arguments, of which it takes what it asks for."""
+"""Call any optax optimizer with further arguments, of which it takes those that it asks for."""
 
 import inspect
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -26,3 +28,16 @@ def update_of(optimizer: optax.GradientTransformation) -> Callable[..., tuple[An
         return update(updates, state, params, **{name: extra[name] for name in extra if name in parameters})
 
     return of_accepted
+
+
+def reads_value(update: Callable[..., tuple[Any, Any]], opt_state: Any, params: Any) -> bool:
+    """Return whether an `update` looks at the argument ``value``.
+
+    Example:
+      >>> params, of = {"w": 1.0}, lambda optimizer: (update_of(optimizer), optimizer.init({"w": 1.0}))
+      >>> [reads_value(*of(optimizer), params) for optimizer in (optax.sgd(0.1), optax.polyak_sgd())]
+      [False, True]
+    """
+    program = jax.make_jaxpr(lambda value: update(params, opt_state, params, value=value))(jnp.float32(0)).jaxpr
+    (value,) = program.invars
+    return value in program.outvars or any(value in eqn.invars for eqn in program.eqns)

@@ -18,9 +18,9 @@ from jax.core import eval_jaxpr
 from jax.extend.core import Jaxpr
 
 from . import iterates
-from .extra_arguments import update_of
+from .extra_arguments import reads_value, update_of
 from .finite_derivatives import finite_derivatives
-from .mixed import mixed_grad
+from .mixed import mixed_value_and_grad
 from .types import PyTree
 
 Gradient = Literal["mixed", "reverse", "first_order"]
@@ -101,19 +101,15 @@ def descend(
     if num_steps == 0:
         return start
     update = finite_derivatives(update_of(optimizer))
-
-    def with_value(params, state, step_input):  # the loss leaves the step as state does
-        value, state = objective(params, state, step_input)
-        return value, (state, value)
-
-    explicit, consts = hoist(with_value, params, state, jax.tree.map(lambda a: a[0], inputs))
+    explicit, consts = hoist(objective, params, state, jax.tree.map(lambda a: a[0], inputs))
+    moves_value = reads_value(update, opt_state, params)
 
     def run(gradient: Gradient, at: Descent, rows: slice) -> Descent:
-        grad_fn = _GRADIENTS[gradient](explicit)
+        value_and_grad = _GRADIENTS[gradient](explicit, moves_value=moves_value)
 
         def step(at: Descent, step_input):
-            grads, aux = grad_fn(at.params, at.state, step_input, consts)
-            grads, (new_state, value) = checkpoint_name(grads, "inner_grads"), jax.lax.stop_gradient(aux)
+            (value, new_state), grads = value_and_grad(at.params, at.state, step_input, consts)
+            grads, new_state = checkpoint_name(grads, "inner_grads"), jax.lax.stop_gradient(new_state)
             updates, new_opt_state = update(grads, at.opt_state, at.params, value=value)
             return Descent(optax.apply_updates(at.params, updates), new_state, new_opt_state), None
 
@@ -186,16 +182,18 @@ def _split(jaxpr: Jaxpr) -> tuple[Jaxpr, Jaxpr, list]:
     return outside, parts(invars=[*carried, *jaxpr.invars], eqns=after), carried
 
 
-def _reverse(f: Callable) -> Callable:
-    return jax.grad(f, has_aux=True)
+def _reverse(f: Callable, *, moves_value: bool) -> Callable:
+    del moves_value
+    return jax.value_and_grad(f, has_aux=True)
 
 
-def _first_order(f: Callable) -> Callable:
+def _first_order(f: Callable, *, moves_value: bool) -> Callable:
     # Stop the gradients, not the parameters: learned step sizes still get theirs.
-    return lambda *inputs: jax.lax.stop_gradient(jax.grad(f, has_aux=True)(*inputs))
+    del moves_value
+    return lambda *inputs: jax.lax.stop_gradient(jax.value_and_grad(f, has_aux=True)(*inputs))
 
 
-_GRADIENTS = {"mixed": mixed_grad, "reverse": _reverse, "first_order": _first_order}
+_GRADIENTS = {"mixed": mixed_value_and_grad, "reverse": _reverse, "first_order": _first_order}
 
 
 def _check(num_steps: int, gradient: str, remat: Any, truncate: Any) -> None:

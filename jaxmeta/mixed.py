@@ -1,6 +1,7 @@
 """Mixed-mode gradients: a gradient function whose own derivative is forward over reverse."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,24 +11,29 @@ from .linear import Map, linear
 from .types import PyTree
 
 
-def mixed_grad(f: Callable) -> Callable:
-    r"""Return the gradient function of ``f``, with a rule by which its derivative is forward over reverse.
+def mixed_value_and_grad(f: Callable, *, moves_value: bool = True) -> Callable:
+    r"""Return ``inputs -> ((value, aux), grads)`` of ``f``, by a rule whose derivative is forward over reverse.
 
     Let $J$ be the Jacobian of the gradient in the inputs that carry a tangent. A tangent $t$ gives $J t$, a JVP of
     the gradient. Second derivatives commute, so $J^T v$ is a JVP too: that of the gradient in these inputs, along
     $v$ in the parameters. The backward pass therefore keeps the inputs of a step and nothing else.
+
+    Args:
+      f: ``inputs -> (value, aux)``; gradients are in the first input. ``aux`` is not differentiated.
+      moves_value: whether the value has a derivative; else it is a constant.
     """
 
     @jax.custom_jvp
-    def grad_fn(*inputs: PyTree) -> tuple[PyTree, PyTree]:
-        grads, aux = jax.grad(f, has_aux=True)(*inputs)
+    def value_and_grad(*inputs: PyTree) -> tuple[tuple[jax.Array, PyTree], PyTree]:
+        (value, aux), grads = jax.value_and_grad(f, has_aux=True)(*inputs)
         # Of vmapped inputs, all tangents below are batched. A gradient must be too, even one that no batched input
         # reaches (that of an unused head): a loop takes the batching of both from the gradient.
-        leaves, treedef = jax.tree.flatten(grads)
-        return treedef.unflatten(linear(_same, _same, jax.tree.leaves(inputs), leaves)), aux
+        leaves, treedef = jax.tree.flatten((value, grads))
+        value, grads = treedef.unflatten(linear(_same, _same, jax.tree.leaves(inputs), leaves))
+        return (value, aux), grads
 
     def rule(inputs: tuple, tangents: tuple) -> tuple[tuple, tuple]:
-        grads, aux = grad_fn(*inputs)
+        (value, aux), grads = value_and_grad(*inputs)
         leaves, treedef = jax.tree.flatten(inputs)
         to_params = jax.tree.structure(grads)
         dots = dict(enumerate(treedef.flatten_up_to(tangents)))
@@ -48,11 +54,24 @@ def mixed_grad(f: Callable) -> Callable:
             return product
 
         params, moving = range(to_params.num_leaves), list(dots)
-        dot = linear(second(params, moving), second(moving, params), leaves, list(dots.values()))
-        return (grads, aux), (to_params.unflatten(dot), zero_from_primal(aux, symbolic_zeros=True))
 
-    grad_fn.defjvp(rule, symbolic_zeros=True)
-    return grad_fn
+        def at_leaves(at: list) -> Callable:
+            return lambda moved: f(*treedef.unflatten(_replace(at, moving, moved)))[0]
+
+        def slope(at: list, t: list) -> list:
+            return [jax.jvp(at_leaves(at), ([at[i] for i in moving],), (t,))[1]]
+
+        def slope_transposed(at: list, v: list) -> list:
+            return jax.vjp(at_leaves(at), [at[i] for i in moving])[1](v[0])[0]
+
+        along = list(dots.values())
+        dot = linear(second(params, moving), second(moving, params), leaves, along)
+        zero = partial(zero_from_primal, symbolic_zeros=True)
+        moved = linear(slope, slope_transposed, leaves, along)[0] if moves_value else zero(value)
+        return ((value, aux), grads), ((moved, zero(aux)), to_params.unflatten(dot))
+
+    value_and_grad.defjvp(rule, symbolic_zeros=True)
+    return value_and_grad
 
 
 def _same(_: list, t: list) -> list:

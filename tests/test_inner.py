@@ -191,8 +191,14 @@ STEPPING = "anil boil maml_plus_plus meta_sgd maml_adam lstm learned_optimizer i
 @pytest.mark.parametrize("name", [*map(slow, ["maml", *STEPPING])])
 @pytest.mark.usefixtures("x64")
 def test_third_derivatives_of_learners(name, monkeypatch):
-    """Of a batch of tasks: as by reverse over reverse, and as by central differences of the second ones."""
-    learner, kind = build(name, LEARNERS[name].kind), KINDS[LEARNERS[name].kind]
+    """Of a batch of tasks: as by reverse over reverse, and as by central differences of the second ones.
+
+    The learned optimizer has units with a kink. The published LSTM takes gradients as constants: not this one.
+    """
+    kind = KINDS[LEARNERS[name].kind]
+    learner = build(name, LEARNERS[name].kind)
+    if name == "lstm":
+        learner = jm.lstm(jm.from_linen(kind.net), kind.loss_fn, num_steps=3, hidden=4, init_lr=0.1, first_order=False)
     wide = lambda tree: jax.tree.map(lambda a: a.astype(float) if a.dtype == jnp.float32 else a, tree)
     tasks, keys = wide(stack(kind.sampler, 2)), jax.random.split(KEY, 2)
     meta = wide(jm.init(learner, jax.tree.map(lambda a: a[0], tasks), optax.sgd(0.1), key=KEY).meta)
@@ -206,9 +212,11 @@ def test_third_derivatives_of_learners(name, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(inner._GRADIENTS, "mixed", inner._reverse)
         assert_close(ours, jax.jit(lambda p: third(outer_loss, p, u, v))(meta.params), 1e-9)
+    if name == "learned_optimizer":
+        return
     second = jax.jit(lambda p: dot(jax.jvp(jax.grad(outer_loss), (p,), (u,))[1], v))
     at = lambda h: second(jax.tree.map(lambda p, w: p + h * w, meta.params, w))
-    size = 1e-4
+    size = 1e-5 if name in ("lstm", "maml_adam") else 1e-4  # of large curvature
     slope = (8 * (at(size) - at(-size)) - (at(2 * size) - at(-2 * size))) / (12 * size)
     np.testing.assert_allclose(dot(ours, w), slope, rtol=1e-6)
 
@@ -320,6 +328,19 @@ def test_an_optimizer_may_ask_for_the_loss():
     objective = lambda p, state, _: (0.5 * jnp.sum(p**2), state)
     end = descend(objective, jnp.ones(3), optax.polyak_sgd(), 3)
     np.testing.assert_allclose(end.params, 0.125 * np.ones(3), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_loss_that_an_optimizer_reads_is_differentiated():
+    """Polyak steps: the rate is the loss over the squared gradient. In the start, and in what the loss closes over."""
+
+    def end(at, gradient="mixed"):
+        objective = lambda p, state, _: (jnp.sum((at["a"] * p - 1) ** 4) + 0.3 * jnp.sum(jnp.sin(p)) + 1, state)
+        return jnp.sum(descend(objective, at["p"], optax.polyak_sgd(0.1), 3, gradient=gradient).params ** 2)
+
+    at = {"p": jnp.array([0.3, -0.2]), "a": jnp.array([1.5, 0.7])}
+    check_grads(end, (at,), order=2, modes=("fwd", "rev"), rtol=1e-6, atol=1e-6)
+    assert_close(jax.grad(end)(at), jax.grad(partial(end, gradient="reverse"))(at), 1e-12)
 
 
 def test_an_optimizer_that_names_its_arguments_is_given_no_other():
