@@ -323,6 +323,13 @@ def cavia(result: Json) -> str:
     return markdown(["learner", "before adaptation", "after one step"], rows)
 
 
+def navigation(result: Json) -> str:
+    show = lambda mean, ci95: "" if mean is None else f"{mean:.1f} ± {ci95:.1f}"
+    after = lambda row, k: of(row, f"{k} updates", show)
+    rows = [(r["item"], *(after(r, k) for k in range(4)), r["published"]) for r in result["rows"]]
+    return markdown(["algorithm and seed", "0 updates", "1 update", "2 updates", "3 updates", "published"], rows)
+
+
 TABLES: dict[str, tuple[Callable[[Json], str], str]] = {
     "algorithms": (algorithms, "algorithms"),
     "cavia": (cavia, "cavia"),
@@ -337,6 +344,7 @@ TABLES: dict[str, tuple[Callable[[Json], str], str]] = {
     "memory": (memory, "memory"),
     "minilm": (minilm, "minilm"),
     "mixture": (regression("mixture"), "regression"),
+    "navigation": (navigation, "navigation"),
     "omniglot": (omniglot, "omniglot"),
     "omniglot_rows": (omniglot_rows, "omniglot_rows"),
     "pod": (pod, "pod"),

@@ -102,7 +102,10 @@ def _look(classifier: "FewShotClassifier", run: Path) -> dict[str, Any]:
     """Return size and colour of the images that the run was trained on."""
     shape = classifier.input_shape or ()
     if len(shape) != 3 or shape[-1] not in (1, 3):
-        raise ValueError(f"{str(run)!r} was not trained on images. In Python, `jaxmeta.FewShotClassifier` adapts it.")
+        raise ValueError(
+            f"{str(run)!r} was not trained on images, and this command reads images. In Python, "
+            "`trained = jaxmeta.runs.load(run)` and `trained.learner.adapt(trained.meta, support)` adapt it."
+        )
     return {"size": shape[:2], "color": "rgb" if shape[-1] == 3 else "gray"}
 
 

@@ -47,6 +47,11 @@ class Playing:
           outer: how long it trains and how it is measured; algorithms with a trust region have no ``meta_lr``.
           published: the paper's figure and protocol, in words.
         """
+        if self.algorithm in ("maml_trpo", "e_maml") and outer.meta_lr != Outer().meta_lr:
+            raise ValueError(
+                f"`meta_lr` is {outer.meta_lr}, but the steps of {self.algorithm} are as long as its trust region "
+                "allows. Leave it out, or take promp or rl2."
+            )
         optimizer = self._optimizer(outer.meta_lr)
 
         @by_steps

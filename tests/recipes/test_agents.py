@@ -26,6 +26,12 @@ def test_every_algorithm_takes_a_step(name, algorithm):
     assert (e.make_learner is None) == (algorithm == "rl2")
 
 
+def test_a_rate_that_a_trust_region_would_ignore_is_refused():
+    with pytest.raises(ValueError, match="`meta_lr` is 0.5, but the steps of maml_trpo are as long"):
+        RECIPES["navigation"](meta_lr=0.5)
+    RECIPES["navigation"](meta_lr=0.5, algorithm="promp")
+
+
 @pytest.mark.slow
 def test_a_run_that_was_cut_short_ends_as_the_whole_one(tmp_path, capsys):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
