@@ -14,7 +14,7 @@ def navigation(
     *,
     reach: Positive = 0.5,
     horizon: Count = 100,
-    playing: Playing = Playing(inner_lr=0.5),
+    playing: Playing = Playing(),
     outer: Outer = Outer(num_steps=100, tasks_per_step=40, test_tasks=40),
 ) -> Experiment:
     """Policies that find goals in the plane. Published: returns -40.4, -11.7, -3.3, -3.2 after 0 to 3 updates.
