@@ -45,7 +45,7 @@ def test_bash(capsys):
     assert offered("train", "") == list(RECIPES) == offered("plan", "")
     assert offered("train", "sin") == ["sinusoid_maml"]
     assert offered("train", "characters", "--alg") == ["--algorithm"]
-    assert offered("train", "characters", "--seed", "3", "--algorithm", "proto") == ["protonet"]
+    assert offered("train", "characters", "--seed", "3", "--algorithm", "proton") == ["protonet"]
     assert offered("train", "sinusoid_maml", "--alg") == []
     assert offered("train", "--res") == ["--resume"] and offered("train", "--log", "ten") == ["tensorboard"]
     assert offered("evaluate", "runs/x", "--split", "") == ["test", "val"]

@@ -8,6 +8,7 @@ import os
 import re
 import threading
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -331,18 +332,11 @@ def test_published_split():
 
 
 @pytest.fixture(scope="module")
-def read(tmp_path_factory):
-    """`omniglot` on the real zips, with a cache that outlives a test."""
+def read():
+    """`omniglot` on the real zips, decoded once for all tests of a session."""
     if not (REAL / "images_background.zip").exists():
         pytest.skip("needs the project's shared data: shared/data/omniglot/*.zip beside the checkout")
-    folder = str(tmp_path_factory.mktemp("cache"))
-
-    def read(split, **options):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("JAXMETA_CACHE", folder)
-            return datasets.omniglot(split, data_dir=REAL, **options)
-
-    return read
+    return partial(datasets.omniglot, data_dir=REAL)
 
 
 class TestReal:
