@@ -100,9 +100,9 @@ def descend(
     start = Descent(params, state, opt_state)
     if num_steps == 0:
         return start
-    update = finite_derivatives(update_of(optimizer))
+    plain = update_of(optimizer)
+    update, moves_value = finite_derivatives(plain), reads_value(plain, opt_state, params)
     explicit, consts = hoist(objective, params, state, jax.tree.map(lambda a: a[0], inputs))
-    moves_value = reads_value(update, opt_state, params)
 
     def run(gradient: Gradient, at: Descent, rows: slice) -> Descent:
         value_and_grad = _GRADIENTS[gradient](explicit, moves_value=moves_value)

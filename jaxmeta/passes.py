@@ -1,6 +1,7 @@
 """Change what a model's passes read and return, and leave everything else about it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -33,23 +34,34 @@ def with_passes(
       [7.]
     """
 
-    def through(apply: Apply) -> Apply:
-        def run(
-            variables: Variables,
-            x: PyTree,
-            *,
-            train: bool = False,
-            weight: jax.Array | None = None,
-            key: Key | None = None,
-        ) -> tuple[Any, PyTree]:
-            inside = Variables(params(variables.params), variables.state)
-            z, state = apply(inside, x, train=train, weight=weight, key=key)
-            return outputs(z, variables.params), state
+    def run(
+        apply: Apply,
+        variables: Variables,
+        x: PyTree,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+        key: Key | None = None,
+    ) -> tuple[Any, PyTree]:
+        inside = Variables(params(variables.params), variables.state)
+        z, state = apply(inside, x, train=train, weight=weight, key=key)
+        return outputs(z, variables.params), state
 
-        return run
+    return around(model, run)
 
-    support = None if model.apply_support is None else through(model.apply_support)
-    return model._replace(apply=through(model.apply), apply_support=support)
+
+def around(model: Model, run: Callable[..., tuple[Any, PyTree]]) -> Model:
+    """Return the model with passes ``run(apply, variables, x, *, train, weight, key)``; ``apply`` is its own pass.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxmeta as jm
+      >>> model = jm.from_functions(lambda key, x: (), lambda variables, x: x)
+      >>> negated = around(model, lambda apply, variables, x, **how: apply(variables, -x, **how))
+      >>> print(negated.apply(Variables(()), jnp.array([3.0]))[0])
+      [-3.]
+    """
+    support = None if model.apply_support is None else partial(run, model.apply_support)
+    return model._replace(apply=partial(run, model.apply), apply_support=support)
 
 
 def modulate(params: PyTree, layer: str, shift: jax.Array) -> PyTree:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..passes import modulate
+from ..passes import around, modulate
 from ..paths import path_name
 from ..types import Apply, Key, Model, PyTree, Variables
 
@@ -39,24 +39,21 @@ def feature_wise(model: Model, layers: Sequence[str], *, scale_std: float = 0.3,
         raise ValueError("`layers` names no layer, so nothing would change.")
     stds = [math.log1p(math.exp(s)) for s in (scale_std, shift_std)]
 
-    def through(apply: Apply) -> Apply:
-        def run(
-            variables: Variables,
-            x: PyTree,
-            *,
-            train: bool = False,
-            weight: jax.Array | None = None,
-            key: Key | None = None,
-        ) -> tuple[Any, PyTree]:
-            if train and key is not None:
-                key, k_noise = jax.random.split(key)
-                variables = Variables(_noisy(variables.params, layers, stds, k_noise), variables.state)
-            return apply(variables, x, train=train, weight=weight, key=key)
+    def run(
+        apply: Apply,
+        variables: Variables,
+        x: PyTree,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+        key: Key | None = None,
+    ) -> tuple[Any, PyTree]:
+        if train and key is not None:
+            key, k_noise = jax.random.split(key)
+            variables = Variables(_noisy(variables.params, layers, stds, k_noise), variables.state)
+        return apply(variables, x, train=train, weight=weight, key=key)
 
-        return run
-
-    support = None if model.apply_support is None else through(model.apply_support)
-    return model._replace(apply=through(model.apply), apply_support=support)
+    return around(model, run)
 
 
 def _noisy(params: PyTree, layers: Sequence[str], stds: Sequence[float], key: Key) -> PyTree:

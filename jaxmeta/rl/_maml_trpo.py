@@ -103,8 +103,8 @@ def trpo_agent(loop: Adaptation, objective: Objective, *, max_kl: float, kl_epis
         seen = jax.tree.map(lambda a: a[:, :kl_episodes], outer.episodes)
 
         def policies(params: PyTree) -> Distribution:
-            act = lambda inner, seen: loop.policy.apply(loop.replay(params, inner), seen.observations)
-            return jax.vmap(act)(some_inner, seen)
+            act = lambda inner, observations: loop.policy.apply(loop.replay(params, inner), observations)
+            return jax.vmap(act)(some_inner, seen.observations)
 
         def mean_divergence(old: Distribution, new: Distribution) -> jax.Array:
             return jax.vmap(mean_over_steps)(old.kl(new), seen).mean()
